@@ -1,0 +1,2 @@
+/** Scion's table of contents: what a user imports. */
+export * from './dsl/fault.ts'
