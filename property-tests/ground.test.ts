@@ -10,12 +10,28 @@ import { expect, test } from 'vitest'
 import { showFault } from '../src/index.ts'
 
 test('a fault is one line', () => {
-  const line = showFault({ at: 'dot', expected: "axis 'in'", actual: 'axes r', hint: "did you mean 'r'?", site: 'f.ts:3:9' })
+  const line = showFault({
+    at: 'dot',
+    expected: "axis 'in'",
+    actual: 'axes r',
+    hint: "did you mean 'r'?",
+    site: 'f.ts:3:9',
+  })
   expect(line).toBe("dot: expected axis 'in', found axes r (did you mean 'r'?) at f.ts:3:9")
 })
 
 test('fp-ts and io-ts load and agree', () => {
-  fc.assert(fc.property(fc.integer(), (n) => E.isRight(t.number.decode(n)) && pipe(E.right(n), E.exists((m) => m === n))))
+  fc.assert(
+    fc.property(
+      fc.integer(),
+      (n) =>
+        E.isRight(t.number.decode(n)) &&
+        pipe(
+          E.right(n),
+          E.exists((m) => m === n),
+        ),
+    ),
+  )
 })
 
 test.each(['cpu', 'webasm'] as const)('gpu.js runs on %s, and really there', (mode) => {
