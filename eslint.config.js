@@ -18,6 +18,18 @@ export default tseslint.config(
       'no-var': 'error',
       'prefer-const': 'error',
       'no-restricted-syntax': ['error', { selector: 'TSEnumDeclaration', message: 'a union of literals, not an enum' }],
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            { regex: '^[.]{1,2}/(?!.*[.](ts|js|json)$)', message: "a relative import ends in its file's extension" },
+            {
+              regex: '^fp-ts($|/(?!lib/.*[.]js$))',
+              message: "import from 'fp-ts/lib/Name.js': the form that runs everywhere",
+            },
+          ],
+        },
+      ],
       '@typescript-eslint/no-unused-vars': [
         'error',
         { argsIgnorePattern: '^_', varsIgnorePattern: '^_', caughtErrorsIgnorePattern: '^_', ignoreRestSiblings: true },

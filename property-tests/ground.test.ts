@@ -1,4 +1,5 @@
 /** The ground the rest stands on: the loader, the libraries' import forms, and gpu.js without its native parts. */
+import { Tokenizer } from '@huggingface/tokenizers'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
@@ -32,6 +33,14 @@ test('fp-ts and io-ts load and agree', () => {
         ),
     ),
   )
+})
+
+test('the tokenizer library reads a tokenizer.json held in memory', () => {
+  const absent = { normalizer: null, pre_tokenizer: null, post_processor: null }
+  const model = { type: 'BPE', vocab: { a: 0, b: 1, ab: 2 }, merges: ['a b'] }
+  const tokenizer = new Tokenizer({ ...absent, model, added_tokens: [], decoder: { type: 'Fuse' } }, {})
+  expect(tokenizer.encode('abba').ids).toEqual([2, 1, 0])
+  expect(tokenizer.decode([2, 1, 0])).toBe('abba')
 })
 
 test.each(['cpu', 'webasm'] as const)('gpu.js runs on %s, and really there', (mode) => {
