@@ -1,0 +1,2 @@
+/** Program -> Program: reverse mode and simplification. */
+export { grad, hvp, valueAndGrad, vjp, vjpProgram, withVjp } from './vjp.ts'

@@ -1,0 +1,10 @@
+/** The language: axes, dtypes, operations, programs, faults, and the f64 interpreter. */
+export * from './tensor.ts'
+export { addDim, dim, divDim, mulDim, scaleDim, subDim, type Dim, type DimLike, type Sizes } from './dim.ts'
+export { dtypes, type DType } from './dtype.ts'
+export { showFault, showFaults, type Checked, type Fault } from './fault.ts'
+export { showType, type Node, type Type } from './node.ts'
+export { check, program, trace, type AnyTensor, type Program } from './program.ts'
+export { evaluate, evaluateBounded, type Values } from './interpret.ts'
+export { value, type Value } from './value.ts'
+export { childKey, fill, keyInput, keyWords, normal, uniform, type Key } from './random.ts'

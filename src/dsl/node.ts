@@ -1,0 +1,133 @@
+/**
+ * The graph IR: immutable, hash-consed nodes over *named* axes. Equality is `===`, common
+ * subexpressions are shared for free. An axis has a name and a size; the order of a node's dims is its
+ * default layout and never a meaning (see docs/decisions/named-axes-in-the-graph.md).
+ */
+import type { DType } from './dtype.ts'
+import type { Dim } from './dim.ts'
+import type { Fault } from './fault.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+export interface Axis {
+  readonly name: string
+  readonly size: Dim
+}
+export type Dims = ReadonlyArray<Axis>
+
+export interface Type {
+  readonly dims: Dims
+  readonly dtype: DType
+}
+
+export type ReduceFn = 'sum' | 'max' | 'min'
+
+/** A function of its params, closed over nothing: the body of a `call` and of its custom VJP. */
+export interface Region {
+  /** `input` nodes */
+  readonly params: ReadonlyArray<Node>
+  readonly results: ReadonlyArray<Node>
+}
+
+/** Attributes, per primitive. */
+export interface Attrs {
+  readonly input: { readonly name: string; readonly dims: Dims; readonly dtype: DType }
+  readonly const: { readonly value: number; readonly dtype: DType }
+  readonly iota: { readonly axis: string; readonly size: Dim }
+  readonly randomBits: { readonly dims: Dims }
+  readonly map: { readonly fn: string }
+  readonly cast: { readonly dtype: DType }
+  readonly reduce: { readonly fn: ReduceFn; readonly over: ReadonlyArray<string> }
+  readonly dot: { readonly over: ReadonlyArray<string> }
+  readonly reshape: { readonly from: ReadonlyArray<string>; readonly to: Dims }
+  readonly rename: { readonly axes: Readonly<Record<string, string>> }
+  readonly broadcast: { readonly dims: Dims }
+  readonly slice: { readonly axis: string; readonly start: Dim; readonly size: Dim }
+  readonly pad: { readonly axis: string; readonly before: Dim; readonly after: Dim }
+  readonly concat: { readonly axis: string }
+  readonly gather: { readonly axis: string }
+  readonly scatterAdd: { readonly axis: string; readonly size: Dim; readonly over: ReadonlyArray<string> }
+  readonly solve: { readonly row: string; readonly col: string }
+  readonly triSolve: { readonly row: string; readonly col: string; readonly lower: boolean }
+  readonly cumsum: { readonly axis: string }
+  readonly argmax: { readonly axis: string }
+  readonly call: { readonly name: string; readonly body: Region; readonly rule: Region }
+  readonly stopGrad: Readonly<Record<never, never>>
+  /** a misuse, carried along so that `check` can report every one of them */
+  readonly fault: { readonly fault: Fault }
+}
+
+export type Op = keyof Attrs
+
+export interface NodeOf<K extends Op> {
+  readonly op: K
+  readonly args: ReadonlyArray<Node>
+  readonly attrs: Attrs[K]
+  readonly type: Type
+  /** creation order; arguments always have smaller ids */
+  readonly id: number
+}
+
+export type Node = { readonly [K in Op]: NodeOf<K> }[Op]
+
+// --------------------------------------------------------------------------------- constructors
+
+/** Weak: a node that nothing else holds may go, and its key with it. Property tests make millions. */
+const table = new Map<string, WeakRef<Node>>()
+const registry = new FinalizationRegistry<string>((key) => {
+  if (table.get(key)?.deref() === undefined) table.delete(key)
+})
+let nextId = 0
+
+const isNode = (v: unknown): v is Node =>
+  typeof v === 'object' && v !== null && 'op' in v && 'args' in v && 'id' in v && 'type' in v
+
+/** The complete identity of a node as text: op, attrs and the ids of args. Equal keys are equal nodes, no hash is trusted. */
+const keyOf = <K extends Op>(op: K, args: ReadonlyArray<Node>, attrs: Attrs[K]): string =>
+  `${op}(${args.map((a) => String(a.id)).join(',')})${JSON.stringify(attrs, (_, v: unknown) =>
+    isNode(v)
+      ? `#${String(v.id)}`
+      : Object.is(v, -0)
+        ? '-0'
+        : typeof v === 'number' && !Number.isFinite(v)
+          ? String(v)
+          : v,
+  )}`
+
+/** The one node of this op, args and attrs. `fault` nodes are never shared: each misuse is reported. */
+export const intern = <K extends Op>(op: K, args: ReadonlyArray<Node>, attrs: Attrs[K], type: Type): Node => {
+  const make = (): Node => {
+    nextId += 1
+    return Object.freeze({ op, args, attrs, type, id: nextId } as unknown as Node)
+  }
+  if (op === 'fault') return make()
+  const key = keyOf(op, args, attrs)
+  const known = table.get(key)?.deref()
+  if (known !== undefined) return known
+  const node = make()
+  table.set(key, new WeakRef(node))
+  registry.register(node, key)
+  return node
+}
+
+// ---------------------------------------------------------------------------------- combinators
+
+export const axisNames = (t: Type): ReadonlyArray<string> => t.dims.map((d) => d.name)
+export const axisOf = (t: Type, name: string): Axis | undefined => t.dims.find((d) => d.name === name)
+export const hasAxis = (t: Type, name: string): boolean => axisOf(t, name) !== undefined
+
+/** Every node that `roots` need, arguments before users, each once. */
+export const topological = (roots: ReadonlyArray<Node>): ReadonlyArray<Node> => {
+  const seen = new Set<Node>()
+  const stack = [...roots]
+  for (let n = stack.pop(); n !== undefined; n = stack.pop()) {
+    if (seen.has(n)) continue
+    seen.add(n)
+    stack.push(...n.args)
+  }
+  return [...seen].sort((a, b) => a.id - b.id)
+}
+
+/** `f32[token:T, in:8]` */
+export const showType = (t: Type): string =>
+  `${t.dtype}[${t.dims.map((d) => (d.size.key === d.name ? d.name : `${d.name}:${d.size.key}`)).join(', ')}]`
