@@ -106,13 +106,12 @@ def bottleneck(model, c):
 
 
 QV = ['q_proj', 'v_proj']
-LINEAR = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']
 
 # one row, one truth: how to build it, the default configuration and the default peak learning rate
 METHODS = {
     'lora': (lora, {'r': 8, 'alpha': 16, 'targets': QV}, 1e-2),
-    'oft': (oft, {'block': 8, 'targets': QV}, 1e-2),
-    'hra': (hra, {'r': 8, 'targets': QV}, 1e-2),
-    'adaption_prompt': (adaption_prompt, {'len': 10, 'layers': 'all'}, 1e-2),
-    'bottleneck': (bottleneck, {'size': 16}, 1e-2),
+    'oft': (oft, {'block': 8, 'targets': QV}, 2e-2),
+    'hra': (hra, {'r': 8, 'targets': QV}, 1e-1),
+    'adaption_prompt': (adaption_prompt, {'len': 10, 'layers': 'all'}, 1e-1),
+    'bottleneck': (bottleneck, {'size': 16}, 2e-2),
 }
