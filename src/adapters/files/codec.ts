@@ -71,7 +71,7 @@ export const showValue = (value: unknown): string => {
     if (keys.length > 8) return `an object with ${keys.length} keys`
   }
   if (typeof value === 'string') return tame(JSON.stringify(value.slice(0, LONGEST_SHOWN + 1)))
-  return tame(String(JSON.stringify(value)))
+  return tame(JSON.stringify(value))
 }
 
 // ----------------------------------------------------------------------------------------- codecs
@@ -203,14 +203,14 @@ const duplicateKeys = (text: string): ReadonlyArray<string> => {
   return found
 }
 
-/** JSON text as a value; a syntax error or a key that stands twice is a fault at `file`. */
-export const parseJson = (file: string, text: string): Checked<unknown> => {
+/** JSON text as a value; a syntax error is a fault at `file`, and so is a key that stands twice unless the last is kept. */
+export const parseJson = (file: string, text: string, twice: 'fault' | 'keep the last' = 'fault'): Checked<unknown> => {
   const parsed = E.tryCatch(
     (): unknown => JSON.parse(text),
     (e) => (e instanceof Error ? e.message : String(e)),
   )
   if (E.isLeft(parsed)) return failWith(file, 'valid JSON', tame(parsed.left))
-  const faults = duplicateKeys(text).map((path) => ({
+  const faults = (twice === 'fault' ? duplicateKeys(text) : []).map((path) => ({
     at: `${file}: ${path}`,
     expected: 'each key once',
     actual: 'the key twice',
