@@ -181,6 +181,7 @@ const HOSTILE: ReadonlyArray<readonly [string, Uint8Array, string]> = [
   ['a shape of 100,000 axes', file({ a: entry(Array<number>(100_000).fill(1), [0, 4]) }, 4), 'x: a.shape'],
   ['a shape that is a string', file({ a: entry('2') }, 8), 'x: a.shape'],
   ['a shape that does not fit its range', file({ a: entry([3]) }, 8), 'x: a.shape: expected 8 bytes'],
+  ['a shape smaller than its range', file({ a: entry([1]) }, 8), 'x: a.shape: expected 8 bytes'],
   ['offsets beyond the file', file({ a: entry([4], [0, 16]) }, 8), 'x: a.data_offsets'],
   [
     'offsets beyond 2^53',

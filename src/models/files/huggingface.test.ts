@@ -203,12 +203,17 @@ describe('a Hugging Face folder', () => {
     expect(wrong({ 'model.norm.weight': '../model.safetensors' })).toContain(
       'index.json: weight_map.model.norm.weight: expected the name of a file',
     )
+    expect(wrong({ 'model.norm.weight': 'sub/model.safetensors' })).toContain('expected the name of a file')
     expect(wrong({ 'model.norm.weight': 3 })).toContain('weight_map.model.norm.weight')
     expect(wrong({ 'model.norm.weight': 'nowhere.safetensors' })).toContain(
       'nowhere.safetensors: expected a readable file',
     )
     expect(wrong({ 'lm_head.weight': shardOf(all.findIndex((t) => t.name === 'lm_head.weight') + 1) })).toContain(
       'lm_head.weight: expected',
+    )
+    right(writeSafetensors(join(folder, shardOf(1)), all))
+    expect(wrong({})).toContain(
+      `${shardOf(1)}: model.embed_tokens.weight: expected the tensor in ${join(folder, shardOf(0))} only`,
     )
     writeFileSync(index, '{"weight_map": []}')
     expect(message(readHuggingFace(folder))).toContain('index.json: weight_map: expected an object')
