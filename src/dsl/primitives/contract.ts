@@ -104,32 +104,28 @@ export const dotLoops = (a: ConcreteDims, b: ConcreteDims, over: ReadonlyArray<s
   }
 }
 
-/** y[batch, m, n] = sum_k f(a[batch, m, k], b[batch, k, n]) with b packed row by row, so that the inner loop is in step */
-const contract = (
-  a: Value,
-  b: Value,
-  over: ReadonlyArray<string>,
-  out: ConcreteDims,
-  map: (x: number) => number,
-): Float64Array => {
+/** y[batch, m, n] = sum_k a[batch, m, k] b[batch, k, n], with b packed row by row so that the inner loop is in step */
+const contract = (a: Value, b: Value, over: ReadonlyArray<string>, out: ConcreteDims): Float64Array => {
   const { batch, m, n, k } = dotLoops(a.dims, b.dims, over)
   const [aB, aM, aK] = [offsets(a.dims, batch), offsets(a.dims, m), offsets(a.dims, k)]
   const [bB, bN, bK] = [offsets(b.dims, batch), offsets(b.dims, n), offsets(b.dims, k)]
   const [yB, yM, yN] = [offsets(out, batch), offsets(out, m), offsets(out, n)]
   const [M, N, K] = [aM.length, bN.length, aK.length]
   const y = new Float64Array(elements(out))
+  const [x, z] = [a.data, b.data]
   const packed = new Float64Array(K * N)
   const row = new Float64Array(N)
   for (let s = 0; s < aB.length; s++) {
-    for (let kk = 0; kk < K; kk++)
-      for (let j = 0; j < N; j++) packed[kk * N + j] = map(b.data[bB[s]! + bK[kk]! + bN[j]!]!)
+    for (let kk = 0, p = 0; kk < K; kk++) {
+      const base = bB[s]! + bK[kk]!
+      for (let j = 0; j < N; j++) packed[p++] = z[base + bN[j]!]!
+    }
     for (let i = 0; i < M; i++) {
-      row.fill(0)
       const base = aB[s]! + aM[i]!
-      for (let kk = 0; kk < K; kk++) {
-        const x = map(a.data[base + aK[kk]!]!)
-        const at = kk * N
-        for (let j = 0; j < N; j++) row[j] = row[j]! + x * packed[at + j]!
+      row.fill(0)
+      for (let kk = 0, p = 0; kk < K; kk++) {
+        const f = x[base + aK[kk]!]!
+        for (let j = 0; j < N; j++) row[j] = row[j]! + f * packed[p++]!
       }
       const to = yB[s]! + yM[i]!
       for (let j = 0; j < N; j++) y[to + yN[j]!] = row[j]!
@@ -138,8 +134,8 @@ const contract = (
   return y
 }
 
+const absolute = (v: Value): Value => ({ dims: v.dims, data: v.data.map(Math.abs) })
 const plus = (x: Float64Array, y: Float64Array): Float64Array => x.map((v, i) => v + y[i]!)
-const same = (x: number): number => x
 
 export const dot: Primitive<'dot'> = {
   doc: 'the sum over the named axes of the product: einsum with names; other shared axes are batch axes',
@@ -160,18 +156,19 @@ export const dot: Primitive<'dot'> = {
       ct.type.dims.map((d) => d.name).filter((n) => hasAxis(x.type, n) && !hasAxis(y.type, n))
     return [k.dot(ct, b, only(b, a)), k.dot(ct, a, only(a, b))]
   },
-  meaning: ([a, b], { over }, out) => contract(a!, b!, over, out.dims, same),
+  meaning: ([a, b], { over }, out) => contract(a!, b!, over, out.dims),
   // sum |a| eb + |b| ea + ea eb + gamma_K sum |a||b|
   bound: ([a, b], { over }, out, u) => {
     const [ea, eb] = [
       { dims: a!.value.dims, data: a!.bound },
       { dims: b!.value.dims, data: b!.bound },
     ]
-    const sizes = contract(a!.value, b!.value, over, out.dims, Math.abs)
+    const [va, vb] = [absolute(a!.value), absolute(b!.value)]
+    const sizes = contract(va, vb, over, out.dims)
     const cross = [
-      contract(a!.value, eb, over, out.dims, Math.abs),
-      contract(ea, b!.value, over, out.dims, Math.abs),
-      contract(ea, eb, over, out.dims, same),
+      contract(va, eb, over, out.dims),
+      contract(ea, vb, over, out.dims),
+      contract(ea, eb, over, out.dims),
     ].reduce(plus)
     const g = gamma(elements(dotLoops(a!.value.dims, b!.value.dims, over).k), u)
     const tiny = dtypes[out.dtype].kind === 'float' ? 2 ** -126 : 0

@@ -11,32 +11,23 @@ import { misuse, suggest, unite } from './typing.ts'
 /** Below the smallest normal number of f32 a target may flush to zero: every float result carries this much. */
 const UNDERFLOW = 2 ** -126
 
-/** how to read an argument along the loop over `out`: all of it in step, one number, or by a table of offsets */
-type Reader = (i: number) => number
+/** How to read an argument along the loop over `out`: by a table of offsets, or in steps of 1 or 0. */
+interface Reader {
+  readonly table: Int32Array | undefined
+  readonly step: 0 | 1
+}
 const reader = (dims: ConcreteDims, out: ConcreteDims): Reader => {
-  if (sameDims(dims, out)) return (i) => i
-  if (elements(dims) === 1) return () => 0
-  const table = offsets(dims, out)
-  return (i) => table[i]!
+  if (sameDims(dims, out)) return { table: undefined, step: 1 }
+  if (elements(dims) === 1) return { table: undefined, step: 0 }
+  return { table: offsets(dims, out), step: 1 }
 }
 
-const pointwise = (
-  args: ReadonlyArray<Value>,
-  out: ConcreteDims,
-  f: (a: number, b: number, c: number, i: number, at: readonly [number, number, number]) => number,
-): Float64Array => {
-  const data = new Float64Array(elements(out))
-  const at: [number, number, number] = [0, 0, 0]
-  const [ra, rb, rc] = [0, 1, 2].map((k) => (args[k] === undefined ? () => 0 : reader(args[k].dims, out)))
-  const [da, db, dc] = [0, 1, 2].map((k) => args[k]?.data ?? new Float64Array(1))
-  for (let i = 0; i < data.length; i++) {
-    at[0] = ra!(i)
-    at[1] = rb!(i)
-    at[2] = rc!(i)
-    data[i] = f(da![at[0]]!, db![at[1]]!, dc![at[2]]!, i, at)
-  }
-  return data
-}
+const none = { data: new Float64Array(1), reader: { table: undefined, step: 0 } as Reader }
+const readers = (args: ReadonlyArray<Value>, out: ConcreteDims) =>
+  [0, 1, 2].map((k) => (args[k] === undefined ? none : { data: args[k].data, reader: reader(args[k].dims, out) }))
+
+/** the position in an argument of the i-th element of the loop */
+const at = ({ table, step }: Reader, i: number): number => (table === undefined ? i * step : table[i]!)
 
 const sampleDims = (g: Gen): ReadonlyArray<Axis> => [
   { name: 'i', size: dim(g.size()) },
@@ -60,20 +51,24 @@ export const map: Primitive<'map'> = {
   vjp: (k, ct, node) => scalarOp(node.attrs.fn)?.vjp(k, ct, node.args, node) ?? [],
   meaning: (args, { fn }, out) => {
     const f = scalarOp(fn)?.eval ?? (() => NaN)
-    return pointwise(args, out.dims, f)
+    const [a, b, c] = readers(args, out.dims)
+    const y = new Float64Array(elements(out.dims))
+    for (let i = 0; i < y.length; i++)
+      y[i] = f(a!.data[at(a!.reader, i)]!, b!.data[at(b!.reader, i)]!, c!.data[at(c!.reader, i)]!)
+    return y
   },
   bound: (args, { fn }, out, u) => {
     const bound = scalarOp(fn)?.bound ?? (() => Infinity)
-    const errors = [0, 1, 2].map((k) => args[k]?.bound ?? new Float64Array(1))
-    const tiny = dtypes[out.dtype].kind === 'float' ? UNDERFLOW : 0
-    return pointwise(
-      args.map((a) => a.value),
+    const [a, b, c] = readers(
+      args.map((x) => x.value),
       out.dims,
-      (a, b, c, i, at) => {
-        const y = out.data[i]!
-        return bound(y, u, a, errors[0]![at[0]]!, b, errors[1]![at[1]]!, c, errors[2]![at[2]]!) + tiny
-      },
     )
+    const [ea, eb, ec] = [0, 1, 2].map((k) => args[k]?.bound ?? none.data)
+    const tiny = dtypes[out.dtype].kind === 'float' ? UNDERFLOW : 0
+    return out.data.map((y, i) => {
+      const [p, q, r] = [at(a!.reader, i), at(b!.reader, i), at(c!.reader, i)]
+      return bound(y, u, a!.data[p]!, ea![p]!, b!.data[q]!, eb![q]!, c!.data[r]!, ec![r]!) + tiny
+    })
   },
   flops: (_, out, { fn }) => (scalarOp(fn)?.flops ?? 0) * elements(out),
   sample: (g) => {
