@@ -5,7 +5,7 @@
  * At the type level `token` stands for all leading axes: at run time x may have `batch` as well.
  */
 import { kit } from '../dsl/build.ts'
-import type { AnyTensor, DimLike, Key, Tensor } from '../dsl/index.ts'
+import type { AnyTensor, Checked, DimLike, Key, Program, Tensor, Values } from '../dsl/index.ts'
 import type { Fields, FieldsOf } from './field.ts'
 
 // ------------------------------------------------------------------------------- model: sites
@@ -91,7 +91,11 @@ export interface InitHost<S = SiteSizes> {
 
 export type Params = Readonly<Record<string, AnyTensor>>
 
-/** An adapter on one site at symbolic or numeric sizes, ready for a law to talk about. */
+/**
+ * An adapter on one site at symbolic or numeric sizes, ready for a law to talk about. Its tensors are
+ * inputs of the programs that a law builds; a law may add further inputs (cotangents, directions): the
+ * runner fills every one with generic numbers of order one.
+ */
 export interface Specimen {
   readonly adapter: Adapter
   readonly config: Config
@@ -103,15 +107,38 @@ export interface Specimen {
   readonly key: Key
   readonly x: Sites[SiteKind]['x']
   readonly host: Sites[SiteKind]['host']
+  /** the host on the base that `init` asks for: `host` itself where it leaves the base alone */
+  readonly initialHost: Sites[SiteKind]['host']
+  /** the tensors x is made of (x; or q, k, v), and x made of others */
+  readonly xs: Params
+  readonly withX: (xs: Params) => Sites[SiteKind]['x']
+  /** the host's frozen tensors, and a host made of others */
+  readonly frozen: Params
+  readonly withFrozen: (frozen: Params) => Sites[SiteKind]['host']
+  /** `apply` in evaluation */
+  readonly run: (p: Params, x: Sites[SiteKind]['x'], host: Sites[SiteKind]['host']) => AnyTensor
 }
 
 /** What a law says of a specimen: two tensors that must agree, one that must vanish, or one that must not. */
 export type Claim =
-  | { readonly kind: 'equal'; readonly label: string; readonly left: AnyTensor; readonly right: AnyTensor }
+  | {
+      readonly kind: 'equal'
+      readonly label: string
+      readonly left: AnyTensor
+      readonly right: AnyTensor
+      /** an error that is not rounding (the truncation of a difference quotient), added to the bound */
+      readonly slack?: AnyTensor
+    }
   | { readonly kind: 'zero'; readonly label: string; readonly tensor: AnyTensor }
-  | { readonly kind: 'nonzero'; readonly label: string; readonly tensor: AnyTensor }
-  /** decided without numbers: a property of files, keys or counts */
+  /** `each`: every element must differ from zero at some point, not only some element */
+  | { readonly kind: 'nonzero'; readonly label: string; readonly tensor: AnyTensor; readonly each?: boolean }
+  /** a target's own answer, to be judged under the bound of its format */
+  | { readonly kind: 'executed'; readonly label: string; readonly tensor: AnyTensor; readonly execute: Executor }
+  /** decided without numbers: a property of files, keys or counts; the reason why it does not hold */
   | { readonly kind: 'holds'; readonly label: string; readonly reason: string | undefined }
+
+/** Runs a program's inputs on some target; both sides row-major in the program's own order of axes. */
+export type Executor = (program: Program, inputs: Values) => Checked<Values>
 
 export interface Law {
   readonly name: string
@@ -119,7 +146,7 @@ export interface Law {
   /** why the law says nothing about this adapter in this config */
   readonly notApplicable?: (a: Adapter, config: Config) => string | undefined
   readonly claims: (s: Specimen) => ReadonlyArray<Claim>
-  /** bounds for generic parameters where the law holds only there, e.g. small Q for a truncated series */
+  /** interval of generic parameters where the law holds only there, e.g. small Q for a truncated series */
   readonly domain?: { readonly params: readonly [number, number] }
 }
 
