@@ -24,7 +24,15 @@ export interface Evaluation {
 export interface BoundedEvaluation {
   readonly outputs: Readonly<Record<string, Bounded>>
   readonly sizes: Sizes
+  /** a comparison or a position (argmax, a cast to integers) that may fall either way within its bound */
+  readonly undecided: boolean
 }
+
+/** Whose rounding the bound speaks of: an evaluation in f64, as laws do, in place of the nodes' own formats. */
+export interface Precision {
+  readonly unitRoundoff: number
+}
+export const f64: Precision = { unitRoundoff: 2 ** -53 }
 
 // --------------------------------------------------------------------------------- constructors
 
@@ -135,10 +143,12 @@ const boundNodes = (
   roots: ReadonlyArray<Node>,
   given: ReadonlyMap<Node, Bounded>,
   sizes: Sizes,
+  precision: Precision | undefined,
+  onTie: () => void,
 ): ReadonlyArray<Bounded> => {
   const size = sizer(sizes)
   const boundedRegion = (r: Region, args: ReadonlyArray<Bounded>): ReadonlyArray<Bounded> =>
-    boundNodes(r.results, new Map(r.params.map((p, i) => [p, args[i]!])), sizes)
+    boundNodes(r.results, new Map(r.params.map((p, i) => [p, args[i]!])), sizes, precision, onTie)
   const region = (r: Region, args: ReadonlyArray<Value>): ReadonlyArray<Value> =>
     evaluateNodes(r.results, new Map(r.params.map((p, i) => [p, args[i]!])), sizes)
   const run = { size, region, boundedRegion }
@@ -152,8 +162,10 @@ const boundNodes = (
       out,
       run,
     )
-    const u = isFloat(n.type.dtype) ? dtypes[n.type.dtype].unitRoundoff : 0
-    return { value: { dims, data }, bound: row.bound(args, n.attrs, { ...out, data }, u, run) }
+    const u = isFloat(n.type.dtype) ? (precision ?? dtypes[n.type.dtype]).unitRoundoff : 0
+    const bound = row.bound(args, n.attrs, { ...out, data }, u, run)
+    if (!isFloat(n.type.dtype) && bound.some((e) => e > 0)) onTie()
+    return { value: { dims, data }, bound }
   })
 }
 
@@ -202,12 +214,16 @@ export const evaluate = (program: Program, inputs: Values, given: Sizes = {}): C
     sizes,
   }))(prepare(program, inputs, given))
 
-/** The outputs in f64 with bounds, the inputs taken as exact numbers of the target's format (or with the bounds given). */
+/**
+ * The outputs in f64 with bounds, the inputs taken as exact numbers of the target's format (or with the bounds
+ * given). With `f64` for `precision` the bound is that of the evaluation itself, much narrower than a target's.
+ */
 export const evaluateBounded = (
   program: Program,
   inputs: Values,
   given: Sizes = {},
   inputBounds: Readonly<Record<string, Float64Array>> = {},
+  precision?: Precision,
 ): Checked<BoundedEvaluation> =>
   E.map(({ sizes, env }: { sizes: Sizes; env: ReadonlyMap<Node, Value> }) => {
     const bounded = new Map(
@@ -216,15 +232,15 @@ export const evaluateBounded = (
         return [node, { value: v, bound: inputBounds[name] ?? new Float64Array(v.data.length) }] as const
       }),
     )
-    return {
-      outputs: byName(
-        program,
-        boundNodes(
-          program.outputs.map((o) => o.node),
-          bounded,
-          sizes,
-        ),
-      ),
+    let undecided = false
+    const results = boundNodes(
+      program.outputs.map((o) => o.node),
+      bounded,
       sizes,
-    }
+      precision,
+      () => {
+        undecided = true
+      },
+    )
+    return { outputs: byName(program, results), sizes, undecided }
   })(prepare(program, inputs, given))

@@ -1,7 +1,7 @@
 /** Regions: `call` (a function with a custom VJP), and `fault`, a misuse that travels with the graph to `check`. */
 import * as E from 'fp-ts/lib/Either.js'
 import { dim } from '../dim.ts'
-import { showType } from '../node.ts'
+import { intern, showType, type Node, type Type } from '../node.ts'
 import { elements } from '../value.ts'
 import type { Primitive } from './row.ts'
 import { misuse } from './typing.ts'
@@ -23,10 +23,24 @@ export const call: Primitive<'call'> = {
   meaning: (args, { body }, _, run) => run.region(body, args)[0]!.data,
   bound: (args, { body }, _, __, run) => run.boundedRegion(body, args)[0]!.bound,
   flops: (_, out) => elements(out),
-  sample: () => ({
-    args: [],
-    attrs: { name: 'none', body: { params: [], results: [] }, rule: { params: [], results: [] } },
-  }),
+  // y = a b, with da = ct b, db = ct a
+  sample: (g) => {
+    const type: Type = { dims: [{ name: 'i', size: dim(g.size()) }], dtype: 'f32' }
+    const param = (name: string): Node => intern('input', [], { name, ...type }, type)
+    const times = (x: Node, y: Node): Node => intern('map', [x, y], { fn: 'mul' }, type)
+    const [a, b, y, ct] = ['a', 'b', 'y', 'ct'].map(param) as [Node, Node, Node, Node]
+    return {
+      args: [
+        { type, range: [-3, 3] },
+        { type, range: [-3, 3] },
+      ],
+      attrs: {
+        name: 'times',
+        body: { params: [a, b], results: [times(a, b)] },
+        rule: { params: [a, b, y, ct], results: [times(ct, b), times(ct, a)] },
+      },
+    }
+  },
 }
 
 export const fault: Primitive<'fault'> = {

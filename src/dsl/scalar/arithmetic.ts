@@ -20,6 +20,7 @@ const compare = (doc: string, op: string, f: (a: number, b: number) => boolean):
   eval: (a, b) => (f(a, b) ? 1 : 0),
   vjp: () => [null, null],
   bound: tie,
+  tie: true,
   spell: condition(op),
   domain: plane,
   flops: 1,
@@ -83,13 +84,14 @@ export const arithmetic = {
     arity: 2,
     signature: 'number',
     doc: 'the larger; the derivative goes to it, to the first on a tie',
-    eval: Math.max,
+    eval: (a, b) => Math.max(a, b),
     vjp: (k, ct, args) => {
       const first = k.map('ge', arg(args, 0), arg(args, 1))
       const zero = k.scalar(0)
       return [k.map('select', first, ct, zero), k.map('select', first, zero, ct)]
     },
     bound: (_y, _u, _a, ea, _b, eb) => Math.max(ea, eb),
+    tie: true,
     spell: libm('max', 'fmaxf'),
     domain: plane,
     flops: 1,
@@ -98,13 +100,14 @@ export const arithmetic = {
     arity: 2,
     signature: 'number',
     doc: 'the smaller; the derivative goes to it, to the first on a tie',
-    eval: Math.min,
+    eval: (a, b) => Math.min(a, b),
     vjp: (k, ct, args) => {
       const first = k.map('le', arg(args, 0), arg(args, 1))
       const zero = k.scalar(0)
       return [k.map('select', first, ct, zero), k.map('select', first, zero, ct)]
     },
     bound: (_y, _u, _a, ea, _b, eb) => Math.max(ea, eb),
+    tie: true,
     spell: libm('min', 'fminf'),
     domain: plane,
     flops: 1,

@@ -30,6 +30,8 @@ export interface ScalarOp {
   readonly domain: ReadonlyArray<readonly [number, number]>
   /** kinks and jumps of the first argument, where a derivative is one-sided and generated tests stay away */
   readonly kinks?: ReadonlyArray<number>
+  /** a kink or jump wherever the first two arguments are equal */
+  readonly tie?: true
   readonly flops: number
 }
 export type Spelling = (a: string, b: string, c: string) => string
