@@ -382,6 +382,17 @@ def against_stock(content, tied):
             raise SystemExit('float64 and float32 models differ')
 
 
+def write_folders(out):
+    """One folder a method, written by PEFT itself (float32) on the untied tiny LLaMA with the tensors of its file."""
+    for name, _, build in adapters():
+        model = build(tiny(False, torch.float32)[0])
+        fill(adapter_params(model), thirds('h'))
+        folder = out / 'tiny-llama-peft' / name
+        model.save_pretrained(str(folder))
+        (folder / 'README.md').unlink(missing_ok=True)
+        print(f'{folder.name}: {", ".join(f"{f.name} {f.stat().st_size:,} bytes" for f in sorted(folder.iterdir()))}')
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument('--out', default='property-tests/fixtures')
@@ -398,6 +409,7 @@ def main():
         path = out / f'{name}.json'
         path.write_text(json.dumps({'source': source, 'formulas': FORMULAS, **content}, separators=(',', ':')) + '\n')
         print(f'{path.name}: {path.stat().st_size:,} bytes')
+    write_folders(out)
 
 
 if __name__ == '__main__':

@@ -116,7 +116,7 @@ def main():
                 runs.append(r)
                 print(f'{name:16} {peak:8.2g} {seed:4} {r["trainable"]:9,} {r["loss_before"]:8.5f} {r["loss_after"]:8.5f} '
                       f'{r["drop"]:8.5f} {r["seconds"]:8.1f}  {json.dumps(config)}', flush=True)
-        results[name] = {**runs[0], 'others': [{k: r[k] for k in ('lr', 'seed', 'loss_after', 'drop')} for r in runs[1:]]}
+        results[name] = {**runs[0], 'others': [{k: r[k] for k in ('lr', 'seed', 'loss_after', 'drop', 'seconds')} for r in runs[1:]]}
     if a.record:
         Path(a.record).write_text(json.dumps({
             'source': {'peft': peft.__version__, 'torch': torch.__version__, 'transformers': transformers.__version__,
