@@ -41,6 +41,14 @@ export const positiveInt = (
   doc,
 })
 
+/** A whole number of at least 0; laws leave it at the default. */
+export const natural = (byDefault: number, doc: string): Field<number> => ({
+  codec: refined('an integer of at least 0', t.number, (n) => Number.isSafeInteger(n) && n >= 0),
+  arbitrary: fc.constant(byDefault),
+  default: byDefault,
+  doc,
+})
+
 /** A finite number; laws try the interval. */
 export const real = (byDefault: number, doc: string, tries: readonly [number, number] = [0.5, 3]): Field<number> => ({
   codec: refined('a finite number', t.number, Number.isFinite),
@@ -57,7 +65,7 @@ export const flag = (byDefault: boolean, doc: string): Field<boolean> => ({
 })
 
 /** One of a few words. */
-export const choice = <A extends string>(options: readonly [A, ...A[]], doc: string): Field<A> => ({
+export const choice = <const A extends string>(options: readonly [A, ...A[]], doc: string): Field<A> => ({
   codec: new t.Type<A>(
     `one of ${options.map((o) => `"${o}"`).join(', ')}`,
     (u): u is A => options.some((o) => o === u),

@@ -1,0 +1,72 @@
+/**
+ * Bottleneck adapters: a small feed-forward block after a sublayer, before the residual is added. Houlsby et al.
+ * 2019, arXiv 1902.00751: one after attention, one after the feed-forward. AdapterHub `DoubleSeqBnConfig`.
+ *
+ *     A(h) = h + s (f(h D^T + c) U^T + e)
+ *
+ * D: (m, in), c: (m), U: (in, m), e: (in). Biases are 0. `mam_adapter`: D ~ U(-1/sqrt in, 1/sqrt in) and U = 0, so
+ * that A(h) = h at init, exactly. `bert`, the published init: D, U ~ N(0, 0.02), so that A(h) is only near h.
+ */
+import { pipe } from 'fp-ts/lib/function.js'
+import { add, childKey, dot, fill, gelu, normal, relu, scale, silu, uniform } from '../dsl/index.ts'
+import { adapter, param } from './adapter.ts'
+import { choice, positiveInt, real } from './field.ts'
+
+/** f, by AdapterHub's names */
+const functions = { swish: silu, relu, gelu } as const
+
+export const bottleneck = adapter({
+  name: 'bottleneck',
+  doc: 'a small feed-forward block after a sublayer',
+  site: 'activation',
+  targets: ['attention_adapters', 'output_adapters'],
+  config: {
+    size: positiveInt(16, 'm, the inner size'),
+    nonlinearity: choice(['swish', 'relu', 'gelu'], 'f'),
+    scaling: real(1, 's'),
+    init: choice(['mam_adapter', 'bert'], 'mam_adapter starts as the identity; bert, as published, only near it'),
+  },
+  params: ({ size }, sizes) => ({
+    down: param(['m', 'in'], { m: size, in: sizes.in }),
+    downBias: param(['m'], { m: size }),
+    up: param(['in', 'm'], { in: sizes.in, m: size }),
+    upBias: param(['in'], { in: sizes.in }),
+  }),
+  init:
+    ({ size, init }) =>
+    (key, { sizes }) => {
+      const n = Number(sizes.in)
+      const limit = Number.isFinite(n) ? 1 / Math.sqrt(n) : 1
+      const [D, U] = [
+        { m: size, in: sizes.in },
+        { in: sizes.in, m: size },
+      ]
+      const small = normal(0.02)
+      return {
+        params: {
+          down: init === 'bert' ? small(childKey(key, 0), D) : uniform(-limit, limit)(key, D),
+          downBias: fill(0)({ m: size }),
+          up: init === 'bert' ? small(childKey(key, 1), U) : fill(0)(U),
+          upBias: fill(0)({ in: sizes.in }),
+        },
+      }
+    },
+  apply:
+    ({ nonlinearity, scaling }) =>
+    (p, x, host) => {
+      const h = host.call(x)
+      const inner = functions[nonlinearity](pipe(h, dot(p.down, 'in'), add(p.downBias)))
+      return pipe(h, add(pipe(inner, dot(p.up, 'm'), add(p.upBias), scale(scaling))))
+    },
+  files: {
+    library: 'adapterhub',
+    type: 'bottleneck',
+    keys: {
+      down: 'adapter_down.0.weight',
+      downBias: 'adapter_down.0.bias',
+      up: 'adapter_up.weight',
+      upBias: 'adapter_up.bias',
+    },
+    config: { nonlinearity: 'non_linearity', scaling: 'scaling', init: 'init_weights' },
+  },
+})
