@@ -3,7 +3,7 @@
  * at which adapters are grafted. Weights are program inputs under Hugging Face's names.
  */
 import { pipe } from 'fp-ts/lib/function.js'
-import { add, input, merge, rename, split, take, type Tensor } from '../dsl/index.ts'
+import { add, input, merge, rename, split, take, type Tensor, type Values } from '../dsl/index.ts'
 import { linearHost, activationHost, type LinearHost } from '../adapters/adapter.ts'
 import type { LlamaConfig } from './config.ts'
 import { ungrafted, type Graft, type Site } from './graft.ts'
@@ -51,6 +51,21 @@ export const llamaWeights = (c: LlamaConfig): ReadonlyArray<WeightSpec> => [
   { name: 'model.norm.weight', axes: ['in'], shape: [c.dim] },
   ...(c.tied ? [] : [{ name: 'lm_head.weight', axes: ['out', 'in'], shape: [c.vocab, c.dim] }]),
 ]
+
+/** Stored tensors as values under the names and axes that the model's program asks for. */
+export const llamaValues = (
+  c: LlamaConfig,
+  tensors: ReadonlyMap<string, { readonly data: Float32Array }>,
+): Values =>
+  Object.fromEntries(
+    llamaWeights(c).map((w) => [
+      w.name,
+      {
+        dims: w.axes.map((name, i) => ({ name, size: w.shape[i]! })),
+        data: Float64Array.from(tensors.get(w.name)?.data ?? []),
+      },
+    ]),
+  )
 
 /** Every place where an adapter may sit. The output head is a site only where it is not the embedding. */
 export const llamaSites = (c: LlamaConfig): ReadonlyArray<Site> => [
