@@ -73,7 +73,7 @@ export interface Progress {
 
 export interface TrainJob {
   readonly config: LlamaConfig
-  /** frozen weights by name; where the whole model is trained, only its shapes matter */
+  /** the model's weights by name; those that are trained are taken from the state instead */
   readonly weights: Values
   /** absent: the whole model is trained */
   readonly grafted?: Grafted
@@ -164,8 +164,8 @@ export const startState = (params: Values, optimiser: Optimiser): TrainState => 
 // --------------------------------------------------------------------------------- interpreters
 
 /** Weights that training leaves alone: captured by the compiled program, never copied again. */
-const frozenWeights = (job: Pick<TrainJob, 'weights' | 'grafted'>): Values =>
-  job.grafted === undefined ? {} : job.weights
+const frozenWeights = (weights: Values, params: Arrays): Values =>
+  Object.fromEntries(Object.entries(weights).filter(([name]) => params[name] === undefined))
 
 /** Names of inputs that do not appear in the program (a parameter that the loss does not need) are not passed. */
 const onlyInputs = (p: Program, arrays: Arrays): Arrays =>
@@ -180,7 +180,10 @@ export const train =
     const { recipe } = job
     const step = stepProgram(job.config, job.grafted, recipe)
     if (E.isLeft(step)) return step
-    const compiled = await compile(step.right, { target: job.target, frozen: frozenWeights(job) })()
+    const compiled = await compile(step.right, {
+      target: job.target,
+      frozen: frozenWeights(job.weights, job.from.params),
+    })()
     if (E.isLeft(compiled)) return compiled
     const executable = compiled.right
     const begun = Date.now()
@@ -268,7 +271,7 @@ export const heldOutLoss =
       return E.left([
         { at: 'held-out tokens', expected: `at least ${String(length + 1)}`, actual: String(tokens.length) },
       ])
-    const compiled = await compile(built.right, { target: job.target, frozen: frozenWeights(job) })()
+    const compiled = await compile(built.right, { target: job.target, frozen: frozenWeights(job.weights, params) })()
     if (E.isLeft(compiled)) return compiled
     let [sum, count] = [0, 0]
     for (const batch of batches) {
