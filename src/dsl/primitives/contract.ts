@@ -1,7 +1,7 @@
 /** Contractions: reduce and dot. */
 import * as E from 'fp-ts/lib/Either.js'
 import { dim } from '../dim.ts'
-import { dtypes, isFloat } from '../dtype.ts'
+import { isFloat } from '../dtype.ts'
 import { hasAxis, type Axis, type Node } from '../node.ts'
 import { elements, offsets, type ConcreteDims, type Value } from '../value.ts'
 import type { Primitive } from './row.ts'
@@ -60,7 +60,15 @@ export const reduce: Primitive<'reduce'> = {
   meaning: ([x], { fn, over }, out) => fold(x!, over, out.dims, folds[fn].start, folds[fn].step),
   bound: ([x], { fn, over }, out, u) => {
     const errors = { dims: x!.value.dims, data: x!.bound }
-    if (fn !== 'sum') return fold(errors, over, out.dims, 0, Math.max)
+    if (fn !== 'sum') {
+      // between the extremes of x - e and of x + e: an element that cannot become the extreme one does not count
+      const moved = (sign: number): Float64Array => {
+        const data = x!.value.data.map((v, i) => v + sign * x!.bound[i]!)
+        return fold({ dims: x!.value.dims, data }, over, out.dims, folds[fn].start, folds[fn].step)
+      }
+      const [low, high] = [moved(-1), moved(1)]
+      return out.data.map((y, i) => Math.max(high[i] === y ? 0 : high[i]! - y, low[i] === y ? 0 : y - low[i]!))
+    }
     const n = elements(named(x!.value.dims, over))
     const spread = fold(errors, over, out.dims, 0, (a, b) => a + b)
     const size = fold(x!.value, over, out.dims, 0, (a, b) => a + Math.abs(b))
@@ -135,6 +143,7 @@ const contract = (a: Value, b: Value, over: ReadonlyArray<string>, out: Concrete
 }
 
 const absolute = (v: Value): Value => ({ dims: v.dims, data: v.data.map(Math.abs) })
+const unbounded = (e: number): number => (Number.isNaN(e) ? Infinity : e)
 const plus = (x: Float64Array, y: Float64Array): Float64Array => x.map((v, i) => v + y[i]!)
 
 export const dot: Primitive<'dot'> = {
@@ -170,9 +179,11 @@ export const dot: Primitive<'dot'> = {
       contract(ea, vb, over, out.dims),
       contract(ea, eb, over, out.dims),
     ].reduce(plus)
-    const g = gamma(elements(dotLoops(a!.value.dims, b!.value.dims, over).k), u)
-    const tiny = dtypes[out.dtype].kind === 'float' ? 2 ** -126 : 0
-    return sizes.map((s, i) => cross[i]! + g * (s + cross[i]!) + tiny)
+    const K = elements(dotLoops(a!.value.dims, b!.value.dims, over).k)
+    const g = gamma(K, u)
+    // each product may underflow; 0 times an unbounded error is unbounded
+    const tiny = K * 2 ** -126
+    return sizes.map((s, i) => unbounded(cross[i]! + g * (s + cross[i]!) + tiny))
   },
   flops: ([a, b], out, { over }) => 2 * elements(out) * elements(dotLoops(a!, b!, over).k),
   sample: (g) => {
