@@ -1,2 +1,3 @@
 /** Program -> Program: reverse mode and simplification. */
 export { grad, hvp, valueAndGrad, vjp, vjpProgram, withVjp } from './vjp.ts'
+export { proveEqual, proveZero, type Facts, type Proof } from './prove/index.ts'
