@@ -22,6 +22,7 @@ export interface Case {
   readonly node: Node
   readonly args: ReadonlyArray<Node>
   readonly specs: ReadonlyArray<ArgSpec>
+  readonly attrs: Sample<Op>['attrs']
   readonly values: Readonly<Record<string, Value>>
 }
 
@@ -49,7 +50,7 @@ const MARGIN = 0.02
 
 /** x moved off the row's kinks; where arguments may meet, each keeps to a lattice of its own */
 const awayFrom = (node: Pick<Node, 'op' | 'attrs'>, k: number, element: number, n: number, x: number): number => {
-  if (node.op === 'reduce') return Math.round(x / 0.2) * 0.2 + (0.2 * element) / Math.max(1, n)
+  if (node.op === 'reduce' || node.op === 'argmax') return Math.round(x / 0.2) * 0.2 + (0.2 * element) / Math.max(1, n)
   if (node.op !== 'map') return x
   const row = scalarOp((node.attrs as { fn: string }).fn)
   const lattice = row?.tie === true ? Math.round(x / 0.1) * 0.1 + 0.05 * k : x
@@ -57,7 +58,8 @@ const awayFrom = (node: Pick<Node, 'op' | 'attrs'>, k: number, element: number, 
   return kink === undefined ? lattice : kink + (lattice >= kink ? MARGIN : -MARGIN)
 }
 
-const STEPS = 1 << 14
+/** odd, so that the numbers fill all 24 bits of an f32 */
+const STEPS = 15_015
 
 /** Numbers for an argument, from its interval. */
 export const drawValue = (draw: Draw, spec: ArgSpec, move: (i: number, n: number, x: number) => number): Value => {
@@ -77,20 +79,21 @@ export const drawValue = (draw: Draw, spec: ArgSpec, move: (i: number, n: number
     return (p: number): number => Math.floor(p / stride) % dims[at]!.size
   }
   const [row, col] = [index(diagonal.row), index(diagonal.col)]
-  return { dims, data: flat.data.map((x, p) => (row(p) === col(p) ? x + diagonal.plus : x)) }
+  return { dims, data: flat.data.map((x, p) => (row(p) === col(p) ? Math.fround(x + diagonal.plus) : x)) }
 }
+
+/** Numbers for the k-th argument of a case. */
+export const drawArgument = (draw: Draw, c: Pick<Case, 'op' | 'specs' | 'attrs'>, k: number): Value =>
+  drawValue(draw, c.specs[k]!, (i, n, x) => awayFrom({ op: c.op, attrs: c.attrs } as Node, k, i, n, x))
 
 export const caseOf = (op: Op, sample: Sample<Op>, draw: Draw): Case => {
   const args = sample.args.map((s, i) => kit.input(`a${String(i)}`, s.type.dims, s.type.dtype))
   const node = make(op, args, sample.attrs)
   if (node.op === 'fault') throw new Error(`the sample of ${op} is a misuse: ${showFault(node.attrs.fault)}`)
-  const values = Object.fromEntries(
-    sample.args.map((s, k) => [
-      `a${String(k)}`,
-      drawValue(draw, s, (i, n, x) => awayFrom({ op, attrs: sample.attrs }, k, i, n, x)),
-    ]),
-  )
-  return { op, node, args, specs: sample.args, values }
+  const parts = { op, node, args, specs: sample.args, attrs: sample.attrs }
+  const values = args.map((_, k) => [`a${String(k)}`, drawArgument(draw, parts, k)] as const)
+  const own = node.op === 'input' ? [[node.attrs.name, tabulate(concreteDims(node.type.dims), () => 1.5)] as const] : []
+  return { ...parts, values: Object.fromEntries([...values, ...own]) }
 }
 
 export const drawCase = (op: Op, draw: Draw, fixed?: number): Case =>

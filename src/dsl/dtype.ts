@@ -1,13 +1,16 @@
-/** Element types. The oracle computes all of them in f64; `unitRoundoff` says what a target adds. */
+/** Element types. The oracle computes all of them in f64; `unitRoundoff` says what a target adds, and `tiny` how far a subnormal is rounded. */
 
 export const dtypes = {
-  f32: { kind: 'float', unitRoundoff: 2 ** -24, bytes: 4 },
-  f16: { kind: 'float', unitRoundoff: 2 ** -11, bytes: 2 },
-  bf16: { kind: 'float', unitRoundoff: 2 ** -8, bytes: 2 },
-  i32: { kind: 'int', unitRoundoff: 0, bytes: 4 },
-  u32: { kind: 'int', unitRoundoff: 0, bytes: 4 },
-  bool: { kind: 'bool', unitRoundoff: 0, bytes: 1 },
-} as const satisfies Record<string, { kind: 'float' | 'int' | 'bool'; unitRoundoff: number; bytes: number }>
+  f32: { kind: 'float', unitRoundoff: 2 ** -24, tiny: 2 ** -150, bytes: 4 },
+  f16: { kind: 'float', unitRoundoff: 2 ** -11, tiny: 2 ** -25, bytes: 2 },
+  bf16: { kind: 'float', unitRoundoff: 2 ** -8, tiny: 2 ** -134, bytes: 2 },
+  i32: { kind: 'int', unitRoundoff: 0, tiny: 0, bytes: 4 },
+  u32: { kind: 'int', unitRoundoff: 0, tiny: 0, bytes: 4 },
+  bool: { kind: 'bool', unitRoundoff: 0, tiny: 0, bytes: 1 },
+} as const satisfies Record<
+  string,
+  { kind: 'float' | 'int' | 'bool'; unitRoundoff: number; tiny: number; bytes: number }
+>
 
 export type DType = keyof typeof dtypes
 export type FloatDType = 'f32' | 'f16' | 'bf16'

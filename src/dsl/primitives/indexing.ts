@@ -99,6 +99,8 @@ export const scatterAdd: Primitive<'scatterAdd'> = {
     if (bad !== undefined) return E.left(bad)
     const idle = over.find((n) => !hasAxis(ids, n))
     if (idle !== undefined) return E.left(missingAxis(idle, ids))
+    // gather, its adjoint, reads ids without that axis
+    if (hasAxis(ids, axis)) return E.left(misuse(`ids without axis '${axis}'`, axisNames(ids).join(', '), `rename it`))
     return E.chain(() =>
       E.map((ds: Dims) => ({ dims: ds, dtype: updates.dtype }))(
         distinct([{ name: axis, size }, ...without(updates.dims, over)]),
@@ -174,7 +176,7 @@ export const cumsum: Primitive<'cumsum'> = {
     const dims = x!.value.dims
     const errors = running({ dims, data: x!.bound }, axis)
     const sizes = running({ dims, data: x!.value.data.map(Math.abs) }, axis)
-    const g = gamma(sizeOf(dims, axis), u)
+    const g = gamma(Math.max(0, sizeOf(dims, axis) - 1), u)
     return errors.map((e, i) => e + g * (sizes[i]! + e))
   },
   flops: (_, out) => elements(out),

@@ -5,11 +5,14 @@ import { dtypes, isFloat, roundToDType } from '../dtype.ts'
 import type { Axis, Type } from '../node.ts'
 import { resultDType, scalarOp, scalarOps } from '../scalar.ts'
 import { elements, offsets, sameDims, type ConcreteDims, type Value } from '../value.ts'
-import type { ArgSpec, Gen, Primitive } from './row.ts'
+import type { ArgSpec, Gen, Primitive, Sample } from './row.ts'
 import { misuse, suggest, unite } from './typing.ts'
 
 /** Below the smallest normal number of f32 a target may flush to zero: every float result carries this much. */
 const UNDERFLOW = 2 ** -126
+
+/** at least the largest number of units that a row's own rounding takes */
+const SECOND_ORDER = 32
 
 /** How to read an argument along the loop over `out`: by a table of offsets, or in steps of 1 or 0. */
 interface Reader {
@@ -67,7 +70,9 @@ export const map: Primitive<'map'> = {
     const tiny = dtypes[out.dtype].kind === 'float' ? UNDERFLOW : 0
     return out.data.map((y, i) => {
       const [p, q, r] = [at(a!.reader, i), at(b!.reader, i), at(c!.reader, i)]
-      return bound(y, u, a!.data[p]!, ea![p]!, b!.data[q]!, eb![q]!, c!.data[r]!, ec![r]!) + tiny
+      const e = bound(y, u, a!.data[p]!, ea![p]!, b!.data[q]!, eb![q]!, c!.data[r]!, ec![r]!)
+      // rows round y; what is rounded is y' with |y'| <= |y| + e, hence the factor. 0 times an unbounded error is unbounded
+      return Number.isNaN(e) ? Infinity : e * (1 + SECOND_ORDER * u) + tiny
     })
   },
   flops: (_, out, { fn }) => (scalarOp(fn)?.flops ?? 0) * elements(out),
@@ -86,6 +91,14 @@ export const map: Primitive<'map'> = {
   },
 }
 
+/** how far truncation (or the test for zero) may take x' from x with |x' - x| <= e */
+const crossing = (dtype: 'i32' | 'u32' | 'bool', x: number, e: number): number =>
+  dtype === 'bool'
+    ? Math.abs(x) <= e
+      ? 1
+      : 0
+    : Math.max(Math.trunc(x + e) - Math.trunc(x), Math.trunc(x) - Math.trunc(x - e))
+
 export const cast: Primitive<'cast'> = {
   doc: 'the same numbers in another dtype, rounded as the dtype demands (f16 and bf16 to nearest even, integers towards zero)',
   type: ([x], { dtype }) =>
@@ -95,18 +108,29 @@ export const cast: Primitive<'cast'> = {
     isFloat(node.attrs.dtype) && isFloat(node.args[0]!.type.dtype) ? k.cast(ct, node.args[0]!.type.dtype) : null,
   ],
   meaning: ([x], { dtype }) => x!.data.map(roundToDType[dtype]),
-  bound: ([x], { dtype }, out) => {
-    const u = isFloat(dtype) ? dtypes[dtype].unitRoundoff : 0
-    // a value within its bound of a rounding boundary may go to the next number of the format
-    return x!.bound.map((e, i) =>
-      e === 0 ? 0 : isFloat(dtype) ? e + (dtype === 'f32' ? 0 : 2 * u * Math.abs(out.data[i]!)) : Math.ceil(e),
-    )
+  bound: ([x], { dtype }, _, unit) => {
+    if (!isFloat(dtype)) return x!.bound.map((e, i) => (e === 0 ? 0 : crossing(dtype, x!.value.data[i]!, e)))
+    const { unitRoundoff: u, tiny } = dtypes[dtype]
+    const round = roundToDType[dtype]
+    // f32 is not rounded by the oracle: one rounding. f16, bf16 are: both x and x' are rounded, perhaps to neighbours
+    return x!.bound.map((e, i) => {
+      const a = Math.abs(x!.value.data[i]!)
+      if (dtype === 'f32') return e === 0 && Math.fround(a) === a ? 0 : e + unit * (a + e)
+      return e === 0 ? 0 : Number.isFinite(round(a + e)) ? e + u * (2 * a + e) + 2 * tiny : Infinity
+    })
   },
   flops: (_, out) => elements(out),
-  sample: (g) => ({
-    args: [{ type: { dims: sampleDims(g), dtype: 'f32' }, range: [-3, 3] }],
-    attrs: { dtype: g.pick(['f32', 'f16', 'bf16', 'i32', 'bool']) },
-  }),
+  sample: (g) =>
+    g.pick<Sample<'cast'>>([
+      {
+        args: [{ type: { dims: sampleDims(g), dtype: 'f32' }, range: [-3, 3] }],
+        attrs: { dtype: g.pick(['f16', 'bf16', 'i32', 'bool']) },
+      },
+      {
+        args: [{ type: { dims: sampleDims(g), dtype: 'u32' }, range: [0, 2 ** 32 - 1] }],
+        attrs: { dtype: 'f32' },
+      },
+    ]),
 }
 
 export const stopGrad: Primitive<'stopGrad'> = {

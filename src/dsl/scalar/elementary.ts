@@ -1,7 +1,10 @@
 /** Scalar functions of one argument. A new one is a new row here and nothing else. */
 import { arg, call, libm, line, monotone, ULPS, type ScalarOp } from './row.ts'
 
-/** erf by its Maclaurin series for |x| < 3 and a continued fraction of erfc beyond: within 1e-15 */
+/**
+ * erf x = 2/sqrt(pi) e^(-x^2) sum_n 2^n x^(2n+1) / (2n+1)!!  for |x| < 3 (terms of one sign: nothing cancels),
+ * and a continued fraction of erfc beyond: within 1e-15
+ */
 const erf = (x: number): number => {
   const a = Math.abs(x)
   if (a > 6) return Number.isNaN(x) ? NaN : Math.sign(x)
@@ -9,10 +12,10 @@ const erf = (x: number): number => {
     let term = x
     let s = x
     for (let n = 1; n < 100 && Math.abs(term) > 1e-18 * Math.abs(s); n++) {
-      term *= (-x * x) / n
-      s += term / (2 * n + 1)
+      term *= (2 * x * x) / (2 * n + 1)
+      s += term
     }
-    return (2 / Math.sqrt(Math.PI)) * s
+    return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * s
   }
   let f = 0
   for (let n = 60; n > 0; n--) f = n / 2 / (a + f)
@@ -101,7 +104,14 @@ export const elementary = {
     doc: 'the square root; NaN below zero',
     eval: Math.sqrt,
     vjp: (k, ct, _args, y) => [k.map('div', ct, k.map('mul', k.scalar(2), y))],
-    bound: (y, u, a, ea) => (ea === 0 ? 0 : y - Math.sqrt(Math.max(0, a - ea))) + ULPS * u * Math.abs(y),
+    // NaN within reach is unbounded; what underflow alone may add to a zero is no sign that it is
+    bound: (y, u, a, ea) =>
+      (ea === 0
+        ? 0
+        : ea > a && ea > 2 ** -100
+          ? Infinity
+          : Math.max(y - Math.sqrt(Math.max(0, a - ea)), Math.sqrt(a + ea) - y)) +
+      ULPS * u * Math.abs(y),
     spell: libm('sqrt'),
     domain: [[0.1, 4]],
     flops: 4,
@@ -128,7 +138,8 @@ export const elementary = {
     doc: 'e^a',
     eval: Math.exp,
     vjp: (k, ct, _args, y) => [k.map('mul', ct, y)],
-    bound: (y, u, _a, ea) => Math.abs(y) * Math.expm1(ea) + ULPS * u * Math.abs(y),
+    // 0 e^ea where e^a underflows would be NaN for a large ea, as behind a mask
+    bound: (y, u, a, ea) => (y === 0 ? Math.exp(a + ea) : y * Math.expm1(ea)) + ULPS * u * y,
     spell: libm('exp'),
     domain: line,
     flops: 8,
@@ -229,8 +240,8 @@ export const elementary = {
       const density = k.map('mul', k.scalar(2 / Math.sqrt(Math.PI)), k.map('exp', k.map('neg', k.map('mul', a, a))))
       return [k.map('mul', ct, density)]
     },
-    // gpu.js has no erf: Abramowitz and Stegun 7.1.26, absolute error 1.5e-7
-    bound: (y, u, _a, ea) => Math.min(2, (2 / Math.sqrt(Math.PI)) * ea) + 2e-7 + ULPS * u * Math.abs(y),
+    // gpu.js has no erf: Abramowitz and Stegun 7.1.26, absolute error 1.5e-7, which is below 4 u of f32
+    bound: (y, u, _a, ea) => Math.min(2, (2 / Math.sqrt(Math.PI)) * ea) + 4 * u + ULPS * u * Math.abs(y),
     spell: {
       c: call('erff'),
       cuda: call('erff'),
