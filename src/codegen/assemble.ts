@@ -1,0 +1,124 @@
+/** A plan bound to gpu.js: where every launch finds its arguments, and where the program's outputs come from. */
+import * as E from 'fp-ts/lib/Either.js'
+import { pipe } from 'fp-ts/lib/function.js'
+import * as TE from 'fp-ts/lib/TaskEither.js'
+import type { Checked, Fault } from '../dsl/fault.ts'
+import { evaluate } from '../dsl/interpret.ts'
+import type { Node } from '../dsl/node.ts'
+import type { Value } from '../dsl/value.ts'
+import type { Arrays, Results, Running } from './executable.ts'
+import { checkFrozen, checkInputs, valuesOf } from './oracle.ts'
+import type { Stages } from './pipeline.ts'
+import { printGpuJs } from './print/gpujs.ts'
+import { loadGpuJs, type Mode, type Source } from './runtime/gpujs.ts'
+import { count } from './sizes.ts'
+
+/** whole numbers from here on are not exact in f32 */
+const EXACT = 2 ** 24
+
+/** integers must survive the way through f32 */
+const checkExact = (name: string, node: Node, data: ArrayLike<number>): ReadonlyArray<Fault> => {
+  if (node.type.dtype !== 'i32') return []
+  for (let i = 0; i < data.length; i++)
+    if (!(Math.abs(data[i]!) < EXACT))
+      return [
+        {
+          at: `input '${name}'`,
+          expected: 'whole numbers below 2^24, for gpu.js stores f32',
+          actual: `${String(data[i])} at ${String(i)}`,
+        },
+      ]
+  return []
+}
+
+const toF32 = (data: ArrayLike<number>): Float32Array => (data instanceof Float32Array ? data : Float32Array.from(data))
+
+export const assemble = (
+  { bound, split, plan }: Stages,
+  frozen: Readonly<Record<string, Value>>,
+  mode: Mode,
+  threads: boolean,
+): Checked<{ readonly run: (inputs: Arrays) => Running<Results>; readonly dispose: () => void }> =>
+  pipe(
+    checkFrozen(bound, frozen),
+    E.chain((known) => {
+      const captured = new Map<string, Value>([...known, ...Object.entries(split.constants)])
+      const leaves = [...new Set(plan.launches.flatMap((l) => l.args.filter((a) => a.op === 'input')))]
+      const nameOf = (n: Node): string => (n.op === 'input' ? n.attrs.name : '')
+      const isCaptured = (n: Node): boolean => captured.has(nameOf(n))
+      const uploads = leaves.filter((n) => !isCaptured(n))
+      const constants = leaves.filter(isCaptured)
+      const launchOf = new Map(plan.launches.map((l, i) => [l.root, i]))
+      const sourceOf = (n: Node): Source =>
+        n.op !== 'input'
+          ? { from: 'launch', index: launchOf.get(n)! }
+          : isCaptured(n)
+            ? { from: 'constant', index: constants.indexOf(n) }
+            : { from: 'input', index: uploads.indexOf(n) }
+      const outputs = split.device.outputs
+      const results = [...new Set(outputs.flatMap((o) => launchOf.get(o.node) ?? []))]
+      const loaded = loadGpuJs(
+        {
+          launches: plan.launches.map((l) => ({ printed: printGpuJs(l.kernel), args: l.args.map(sourceOf) })),
+          inputs: uploads.map(plan.shapeOf),
+          constants: constants.map((n) => ({
+            shape: plan.shapeOf(n),
+            data: Float32Array.from(captured.get(nameOf(n))!.data),
+          })),
+          results,
+          threads,
+        },
+        mode,
+      )
+      return E.map(
+        ({ run, dispose }: E.Right<typeof loaded extends E.Either<infer _, infer A> ? A : never>['right']) => ({
+          dispose,
+          run: (inputs: Arrays): Running<Results> =>
+            pipe(
+              TE.fromEither(checkInputs(bound, known, inputs)),
+              TE.chain(() => TE.fromEither(gather(inputs))),
+              TE.chain((given) =>
+                pipe(
+                  run(uploads.map((n) => given(n))),
+                  TE.map((arrays) =>
+                    Object.fromEntries(
+                      outputs.map(({ name, node }) => {
+                        const launch = launchOf.get(node)
+                        if (launch !== undefined) return [name, arrays[results.indexOf(launch)]!]
+                        if (node.op === 'const') return [name, Float32Array.of(node.attrs.value)]
+                        return [name, count(node) === 0 ? new Float32Array(0) : given(node).slice()]
+                      }),
+                    ),
+                  ),
+                ),
+              ),
+            ),
+        }),
+      )(loaded)
+
+      /** the arrays of this run: the caller's, the captured ones, and random values from the oracle */
+      function gather(inputs: Arrays): Checked<(n: Node) => Float32Array> {
+        const faults = bound.inputs.flatMap(({ name, node }) =>
+          inputs[name] === undefined ? [] : checkExact(name, node, inputs[name]),
+        )
+        const [first, ...rest] = faults
+        if (first !== undefined) return E.left([first, ...rest])
+        const random =
+          split.random.outputs.length === 0
+            ? E.right<never, Readonly<Record<string, Value>>>({})
+            : E.map(({ outputs: o }: { readonly outputs: Readonly<Record<string, Value>> }) => o)(
+                evaluate(split.random, pickInputs(inputs)),
+              )
+        return E.map((drawn: Readonly<Record<string, Value>>) => (n: Node): Float32Array => {
+          const name = nameOf(n)
+          const value = captured.get(name) ?? drawn[name]
+          return value !== undefined ? Float32Array.from(value.data) : toF32(inputs[name] ?? [])
+        })(random)
+      }
+
+      function pickInputs(inputs: Arrays): Readonly<Record<string, Value>> {
+        const wanted = split.random.inputs.map((i) => i.name)
+        return valuesOf({ ...bound, inputs: bound.inputs.filter((i) => wanted.includes(i.name)) }, known, inputs)
+      }
+    }),
+  )

@@ -1,0 +1,100 @@
+/**
+ * Programs to executables. `compile` picks the target, runs the passes of `pipeline.ts` and answers with
+ * something to run; `explain` answers with what would be run, and why.
+ */
+import * as E from 'fp-ts/lib/Either.js'
+import { pipe } from 'fp-ts/lib/function.js'
+import type { NonEmptyArray } from 'fp-ts/lib/NonEmptyArray.js'
+import * as TE from 'fp-ts/lib/TaskEither.js'
+import type { Sizes } from '../dsl/dim.ts'
+import type { Checked, Fault } from '../dsl/fault.ts'
+import type { Program } from '../dsl/program.ts'
+import type { Value } from '../dsl/value.ts'
+import { assemble } from './assemble.ts'
+import type { Executable, Running } from './executable.ts'
+import { compileOracle } from './oracle.ts'
+import { stages } from './pipeline.ts'
+import { emptyReport, reportOf, type Report } from './report.ts'
+import type { Mode } from './runtime/gpujs.ts'
+
+export type { Arrays, Executable, Numbers, Results, Running } from './executable.ts'
+export { showReport, type KernelReport, type Report } from './report.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+export type TargetName = 'gpujs' | 'oracle' | 'auto'
+
+export interface CompileOptions {
+  readonly target: TargetName
+  /** a size for every symbol of the program */
+  readonly sizes?: Sizes
+  /** inputs whose values never change: captured, and left out of `run` */
+  readonly frozen?: Readonly<Record<string, Value>>
+  /** gpu.js: WebAssembly, or its plain JavaScript backend on request */
+  readonly mode?: Mode
+  readonly threads?: boolean
+}
+
+// --------------------------------------------------------------------------------- constructors
+
+const same = (p: Program): Program => p
+
+const compileGpuJs = (program: Program, options: CompileOptions, reason: string): Checked<Executable> =>
+  pipe(
+    stages(program, options.sizes ?? {}, same),
+    E.chain((s) =>
+      pipe(
+        assemble(s, options.frozen ?? {}, options.mode ?? 'webasm', options.threads ?? false),
+        E.map(({ run, dispose }) => ({
+          target: `gpujs (${options.mode ?? 'webasm'})`,
+          reason,
+          run,
+          dispose,
+          report: reportOf(s.plan, `gpujs (${options.mode ?? 'webasm'})`),
+        })),
+      ),
+    ),
+  )
+
+/**
+ * The program, ready to run. Faults: a symbol without a size, what the target cannot hold or round, frozen
+ * values that do not fit, a backend that does not start.
+ */
+export const compile = (program: Program, options: CompileOptions): Running<Executable> =>
+  TE.fromEither(
+    E.flatten(
+      E.tryCatch(
+        () => {
+          switch (options.target) {
+            case 'oracle':
+              return E.map((run: Executable['run']) => ({
+                target: 'oracle',
+                reason: 'asked for',
+                run,
+                report: emptyReport(program.name, 'oracle'),
+                dispose: () => undefined,
+              }))(compileOracle(program, options.sizes ?? {}, options.frozen ?? {}))
+            case 'gpujs':
+              return compileGpuJs(program, options, 'asked for')
+            case 'auto':
+              return compileGpuJs(program, options, 'gpujs (webasm): the fastest target there is yet')
+            default:
+              return options.target satisfies never
+          }
+        },
+        (e): NonEmptyArray<Fault> => [
+          {
+            at: `compile ${program.name}`,
+            expected: 'the passes to finish',
+            actual: e instanceof Error ? e.message : String(e),
+          },
+        ],
+      ),
+    ),
+  )
+
+/** What `compile` would make for gpu.js, without making it. */
+export const explain = (program: Program, sizes: Sizes = {}): Checked<Report> =>
+  E.map((s: { readonly plan: Parameters<typeof reportOf>[0] }) => reportOf(s.plan, 'gpujs'))(
+    stages(program, sizes, same),
+  )

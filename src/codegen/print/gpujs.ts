@@ -1,0 +1,254 @@
+/**
+ * Kernel -> the source of a gpu.js kernel: `function (a, b) { ... return cell }`.
+ *
+ * By construction (each is a silent wrong number or a failure elsewhere): literal loop bounds, every
+ * name once, several indices instead of one flat one, reads clamped where they are guarded, no arrays or
+ * helpers, no boolean values, whole numbers divided with half a step of margin.
+ */
+import { substituteIndex, whole } from '../affine.ts'
+import type { Atom, Expr, Index, Kernel, Loop, Stmt } from '../kernel.ts'
+import { scalarOp, type Spelling } from '../../dsl/scalar.ts'
+
+/** the largest f32; stands for the unit of max and min, since infinity has no literal on every backend */
+const LARGEST = '3.4028234663852886e38'
+const units = { sum: '0', max: `-${LARGEST}`, min: LARGEST } as const
+
+const threads: Readonly<Record<string, string>> = { x: 'this.thread.x', y: 'this.thread.y', z: 'this.thread.z' }
+
+const showNumber = (x: number): string => (x < 0 || Object.is(x, -0) ? `(${String(x)})` : String(x))
+
+// ----------------------------------------------------------------------------- names for indices
+
+/** index atoms over grid axes alone, which a cell computes once */
+type Named = Map<string, { readonly name: string; readonly text: string }>
+
+const isOverGrid = (i: Index): boolean =>
+  i.terms.every(({ atom }) =>
+    atom.kind === 'axis' ? atom.name in threads : atom.kind !== 'data' && isOverGrid(atom.of),
+  )
+
+const printer = (named: Named) => {
+  const atomText = (a: Atom): string => {
+    switch (a.kind) {
+      case 'axis':
+        return threads[a.name] ?? a.name
+      case 'div':
+        return `Math.floor((${index(a.of)} + 0.5) / ${String(a.by)})`
+      case 'mod':
+        return `(${index(a.of)} - ${String(a.by)} * Math.floor((${index(a.of)} + 0.5) / ${String(a.by)}))`
+      case 'clamp':
+        return `Math.min(${String(a.high)}, Math.max(${String(a.low)}, ${index(a.of)}))`
+      case 'data':
+        return expr(a.of)
+      default:
+        return a satisfies never
+    }
+  }
+  const atom = (a: Atom): string => {
+    if (a.kind === 'axis' || a.kind === 'data' || !isOverGrid(a.of)) return atomText(a)
+    const text = atomText(a)
+    const known = named.get(text)
+    if (known !== undefined) return known.name
+    const name = `i${String(named.size)}`
+    named.set(text, { name, text })
+    return name
+  }
+  const index = (i: Index): string => {
+    const parts = i.terms.map(({ factor, atom: a }) => (factor === 1 ? atom(a) : `${showNumber(factor)} * ${atom(a)}`))
+    if (parts.length === 0) return String(i.offset)
+    const sum = parts.join(' + ')
+    return i.offset === 0 ? sum : i.offset > 0 ? `${sum} + ${String(i.offset)}` : `${sum} - ${String(-i.offset)}`
+  }
+  const comparison: Readonly<Record<string, string>> = { eq: '==', ne: '!=', lt: '<', le: '<=', gt: '>', ge: '>=' }
+  const condition = (e: Expr): string => {
+    const op = e.kind === 'apply' ? comparison[e.fn] : undefined
+    return e.kind === 'apply' && op !== undefined ? `${expr(e.args[0]!)} ${op} ${expr(e.args[1]!)}` : `${expr(e)} > 0.5`
+  }
+  const expr = (e: Expr): string => {
+    switch (e.kind) {
+      case 'number':
+        return showNumber(e.value)
+      case 'index':
+        return e.of.terms.length === 0 ? showNumber(e.of.offset) : `(${index(e.of)})`
+      case 'read':
+        return `${e.buffer}${e.at.map((i) => `[${index(i)}]`).join('')}`
+      case 'apply': {
+        if (e.fn === 'select') return `(${condition(e.args[0]!)} ? ${expr(e.args[1]!)} : ${expr(e.args[2]!)})`
+        const spell = scalarOp(e.fn)?.spell
+        const by: Spelling = typeof spell === 'function' ? spell : (spell?.gpujs ?? (() => '0'))
+        const [a, b, c] = e.args.map(expr)
+        return by(a ?? '', b ?? '', c ?? '')
+      }
+      case 'cast':
+        return e.dtype === 'bool' ? `(${expr(e.of)} != 0 ? 1 : 0)` : `Math.trunc(${expr(e.of)})`
+      case 'guard': {
+        const i = index(e.of)
+        return `(${i} >= ${String(e.low)} && ${i} < ${String(e.high)} ? ${expr(e.then)} : ${expr(e.otherwise)})`
+      }
+      case 'register':
+        return e.name
+      default:
+        return e satisfies never
+    }
+  }
+  return { expr, index }
+}
+
+// ------------------------------------------------------------------------------------ unrolling
+
+const substitute = (e: Expr, axis: string, by: Index, suffix: string, own: ReadonlySet<string>): Expr => {
+  const inIndex = (i: Index): Index => substituteIndex(i, (n) => (n === axis ? by : undefined), inExpr)
+  const inExpr = (x: Expr): Expr => {
+    switch (x.kind) {
+      case 'number':
+        return x
+      case 'register':
+        return own.has(x.name) ? { ...x, name: x.name + suffix } : x
+      case 'index':
+        return { ...x, of: inIndex(x.of) }
+      case 'read':
+        return { ...x, at: x.at.map(inIndex) }
+      case 'apply':
+        return { ...x, args: x.args.map(inExpr) }
+      case 'cast':
+        return { ...x, of: inExpr(x.of) }
+      case 'guard':
+        return { ...x, of: inIndex(x.of), then: inExpr(x.then), otherwise: inExpr(x.otherwise) }
+      default:
+        return x satisfies never
+    }
+  }
+  return inExpr(e)
+}
+
+/** the body once for each value of the axis, in step; names of its own get the number of the copy */
+const copies = (body: ReadonlyArray<Stmt>, loop: Loop, at: ReadonlyArray<Index>): ReadonlyArray<Stmt> => {
+  const own = new Set(body.flatMap((s) => (s.kind === 'let' ? [s.name] : [])))
+  return at.flatMap((by, n) =>
+    body.map((s): Stmt => {
+      const suffix = `_${loop.axis}_${String(n)}`
+      if (s.kind === 'let')
+        return { ...s, name: s.name + suffix, value: substitute(s.value, loop.axis, by, suffix, own) }
+      return s.kind === 'fold' ? { ...s, value: substitute(s.value, loop.axis, by, suffix, own) } : s
+    }),
+  )
+}
+
+// ------------------------------------------------------------------------------------- printing
+
+/** sums of several terms in one statement read and run better than one statement each */
+const TERMS = 16
+
+const printStmts = (stmts: ReadonlyArray<Stmt>, pad: string, p: ReturnType<typeof printer>): ReadonlyArray<string> => {
+  const lines: string[] = []
+  const sums = new Map<string, string[]>()
+  const flush = (): void => {
+    for (const [register, terms] of sums) {
+      for (let i = 0; i < terms.length; i += TERMS)
+        lines.push(`${pad}${register} += ${terms.slice(i, i + TERMS).join(' + ')};`)
+    }
+    sums.clear()
+  }
+  for (const s of stmts) {
+    if (s.kind === 'fold' && s.fn === 'sum') {
+      sums.set(s.register, [...(sums.get(s.register) ?? []), p.expr(s.value)])
+      continue
+    }
+    if (s.kind !== 'let') flush()
+    switch (s.kind) {
+      case 'let':
+        lines.push(`${pad}const ${s.name} = ${p.expr(s.value)};`)
+        break
+      case 'unit':
+        lines.push(`${pad}let ${s.register} = ${units[s.fn]};`)
+        break
+      case 'fold':
+        lines.push(`${pad}${s.register} = Math.${s.fn}(${s.register}, ${p.expr(s.value)});`)
+        break
+      case 'store':
+        lines.push(`${pad}return ${p.expr(s.value)};`)
+        break
+      case 'for':
+        lines.push(...printLoop(s.loop, s.body, pad, p))
+        break
+      default:
+        s satisfies never
+    }
+  }
+  flush()
+  return lines
+}
+
+const axisOf = (loop: Loop): Index => ({
+  offset: 0,
+  terms: [{ factor: 1, atom: { kind: 'axis', name: loop.axis, size: loop.size } }],
+  key: loop.axis,
+})
+
+const shifted = (loop: Loop, n: number): Index => {
+  const i = axisOf(loop)
+  return n === 0 ? i : { ...i, offset: n, key: `${i.key}+${String(n)}` }
+}
+
+const printLoop = (
+  loop: Loop,
+  body: ReadonlyArray<Stmt>,
+  pad: string,
+  p: ReturnType<typeof printer>,
+): ReadonlyArray<string> => {
+  const { size, unroll } = loop
+  const even = Math.floor(size / unroll) * unroll
+  const literal = (from: number, to: number): ReadonlyArray<string> =>
+    printStmts(
+      copies(
+        body,
+        loop,
+        Array.from({ length: to - from }, (_, i) => whole(from + i)),
+      ),
+      pad,
+      p,
+    )
+  if (unroll >= size) return literal(0, size)
+  const inner =
+    unroll === 1
+      ? body
+      : copies(
+          body,
+          loop,
+          Array.from({ length: unroll }, (_, i) => shifted(loop, i)),
+        )
+  const step = unroll === 1 ? `${loop.axis}++` : `${loop.axis} += ${String(unroll)}`
+  return [
+    `${pad}for (let ${loop.axis} = 0; ${loop.axis} < ${String(even)}; ${step}) {`,
+    ...printStmts(inner, `${pad}  `, p),
+    `${pad}}`,
+    ...literal(even, size),
+  ]
+}
+
+/** the cell: what stands inside the grid loops */
+const cellOf = (body: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> => {
+  const [first] = body
+  return first?.kind === 'for' && first.loop.role === 'grid' ? cellOf(first.body) : body
+}
+
+export interface Printed {
+  readonly source: string
+  /** gpu.js order: x first */
+  readonly output: ReadonlyArray<number>
+  readonly loopMaxIterations: number
+}
+
+const longestLoop = (stmts: ReadonlyArray<Stmt>): number =>
+  stmts.reduce(
+    (n, s) => (s.kind === 'for' ? Math.max(n, s.loop.role === 'grid' ? 0 : s.loop.size, longestLoop(s.body)) : n),
+    1,
+  )
+
+export const printGpuJs = (k: Kernel): Printed => {
+  const named: Named = new Map()
+  const lines = printStmts(cellOf(k.body), '  ', printer(named))
+  const indices = [...named.values()].map(({ name, text }) => `  const ${name} = ${text};`)
+  const source = [`function (${k.params.map((b) => b.name).join(', ')}) {`, ...indices, ...lines, '}'].join('\n')
+  return { source, output: [...k.output.shape].reverse(), loopMaxIterations: longestLoop(k.body) }
+}

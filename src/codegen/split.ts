@@ -1,0 +1,134 @@
+/**
+ * Graph -> Graphs: what the host computes, and what is left for the device.
+ *
+ * Note [Host values]. Two kinds of values never depend on the device. *Constants* (cones over `const`
+ * and `iota`) are evaluated once, when the program is compiled: axisless ones become numbers, costly ones
+ * arrays. *Random* values (cones over random bits, keys and constants) are evaluated by the oracle before
+ * every run, because f32 cannot carry 32-bit integers. Both enter the device program as further inputs.
+ */
+import * as E from 'fp-ts/lib/Either.js'
+import { kit } from '../dsl/build.ts'
+import type { Checked, Fault } from '../dsl/fault.ts'
+import { evaluate } from '../dsl/interpret.ts'
+import { topological, type Node } from '../dsl/node.ts'
+import { rewrite, trace, withOutputs, type Program } from '../dsl/program.ts'
+import { scalarOp } from '../dsl/scalar.ts'
+import type { Value } from '../dsl/value.ts'
+import { count } from './sizes.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+export interface Split {
+  /** inputs: the program's own, then `constant.i` and `random.i` */
+  readonly device: Program
+  readonly constants: Readonly<Record<string, Value>>
+  /** run by the oracle before each run; its outputs are the device's `random.i` */
+  readonly random: Program
+}
+
+type Place = 'constant' | 'random' | 'device'
+
+/** constants of more elements than this are computed where they are used */
+const LARGEST_CONSTANT = 1 << 22
+
+// ----------------------------------------------------------------------------------- where a node lives
+
+const placeOf = (n: Node, args: ReadonlyArray<Place>): Place => {
+  if (n.op === 'const' || n.op === 'iota') return 'constant'
+  if (n.op === 'input') return n.attrs.dtype === 'u32' ? 'random' : 'device'
+  if (args.some((a) => a === 'device')) return 'device'
+  return n.op === 'randomBits' || args.some((a) => a === 'random') ? 'random' : 'constant'
+}
+
+const placesOf = (p: Program): ReadonlyMap<Node, Place> => {
+  const places = new Map<Node, Place>()
+  for (const n of topological(p.outputs.map((o) => o.node)))
+    places.set(
+      n,
+      placeOf(
+        n,
+        n.args.map((a) => places.get(a)!),
+      ),
+    )
+  return places
+}
+
+/** arithmetic per element from its leaves on: what inlining it into a consumer would cost there */
+const costsOf = (nodes: ReadonlyArray<Node>): ReadonlyMap<Node, number> => {
+  const costs = new Map<Node, number>()
+  for (const n of nodes) {
+    const own =
+      n.op === 'map' ? (scalarOp(n.attrs.fn)?.flops ?? 1) : ['reduce', 'dot', 'gather', 'cast'].includes(n.op) ? 8 : 0
+    costs.set(n, own + n.args.reduce((s, a) => s + costs.get(a)!, 0))
+  }
+  return costs
+}
+
+const f32Only: Readonly<Record<string, string>> = {
+  f16: 'f32, for gpu.js stores f32 and cannot round to f16',
+  bf16: 'f32, for gpu.js stores f32 and cannot round to bf16',
+  u32: 'whole numbers below 2^24, for gpu.js stores f32',
+}
+
+/** what gpu.js cannot hold or round, named */
+const unsupported = (n: Node, place: Place): Fault | undefined => {
+  if (place !== 'device') return undefined
+  const actual = `${n.op}${n.op === 'map' ? ` ${n.attrs.fn}` : ''} of ${n.type.dtype}`
+  const isRounding = n.op === 'cast' && (n.attrs.dtype === 'f16' || n.attrs.dtype === 'bf16')
+  if (isRounding || n.type.dtype === 'u32')
+    return { at: `gpujs: ${n.op}`, expected: f32Only[n.type.dtype] ?? 'f32', actual, hint: 'target oracle runs it' }
+  if (n.op === 'const' && !Number.isFinite(n.attrs.value))
+    return { at: 'gpujs: const', expected: 'a finite number', actual: String(n.attrs.value) }
+  return undefined
+}
+
+// ------------------------------------------------------------------------------------- the pass
+
+/** Constants and random values taken out of the program. */
+export const splitHost = (p: Program): Checked<Split> => {
+  const roots = p.outputs.map((o) => o.node)
+  const nodes = topological(roots)
+  const places = placesOf(p)
+  const costs = costsOf(nodes)
+  const faults = nodes.flatMap((n) => unsupported(n, places.get(n)!) ?? [])
+  const [first, ...others] = faults
+  if (first !== undefined) return E.left([first, ...others])
+
+  const usedOnDevice = new Set<Node>(roots)
+  for (const n of nodes) if (places.get(n) === 'device') n.args.forEach((a) => usedOnDevice.add(a))
+  const frontier = (place: Place): ReadonlyArray<Node> => [...usedOnDevice].filter((n) => places.get(n) === place)
+
+  const random = frontier('random').filter((n) => n.op !== 'input' || usedOnDevice.has(n))
+  const costly = (n: Node): boolean => costs.get(n)! >= 4 && count(n) <= LARGEST_CONSTANT
+  const isLeaf = (n: Node): boolean => n.op === 'const' || n.op === 'iota'
+  const constant = frontier('constant').filter(
+    (n) => !isLeaf(n) && (n.type.dims.length === 0 || costly(n) || roots.includes(n)),
+  )
+
+  const named = (prefix: string, ns: ReadonlyArray<Node>) =>
+    Object.fromEntries(ns.map((node, i) => [`${prefix}.${String(i)}`, { node }] as const))
+  const randomProgram = trace(`${p.name}.random`, named('random', random))
+  const constantProgram = trace(`${p.name}.constants`, named('constant', constant))
+  return E.map(({ outputs }: { outputs: Readonly<Record<string, Value>> }): Split => {
+    const replaced = new Map<Node, Node>()
+    random.forEach((n, i) =>
+      replaced.set(n, kit.input(`random.${String(i)}`, n.type.dims, n.type.dtype === 'u32' ? 'f32' : n.type.dtype)),
+    )
+    constant.forEach((n, i) => {
+      const v = outputs[`constant.${String(i)}`]!
+      replaced.set(
+        n,
+        n.type.dims.length === 0 && Number.isFinite(v.data[0])
+          ? kit.scalar(v.data[0]!, n.type.dtype)
+          : kit.input(`constant.${String(i)}`, n.type.dims, n.type.dtype),
+      )
+    })
+    const device = rewrite(roots, (n, args) => replaced.get(n) ?? kit.rebuild(n, args))
+    const used = topological(device)
+    const inputs = used.flatMap((n) => (n.op === 'input' ? [{ name: n.attrs.name, node: n as Node }] : []))
+    const constants = Object.fromEntries(
+      Object.entries(outputs).filter(([name]) => inputs.some((i) => i.name === name)),
+    )
+    return { device: { ...withOutputs(p, device), inputs }, constants, random: randomProgram }
+  })(evaluate(constantProgram, {}) as Checked<{ outputs: Readonly<Record<string, Value>> }>)
+}
