@@ -18,7 +18,7 @@ import { threefry } from '../dsl/primitives/leaf.ts'
 import type { LlamaConfig } from './config.ts'
 import { asGraft, ungrafted, type Grafted } from './graft.ts'
 import { llama, llamaHead, llamaHidden } from './llama.ts'
-import type { Arrays, Faults } from './train.ts'
+import type { Buffers, Faults } from './train.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -34,7 +34,7 @@ export interface Speaker {
   readonly config: LlamaConfig
   readonly weights: Values
   readonly grafted?: Grafted
-  readonly params: Arrays
+  readonly params: Buffers
   readonly target: TargetName
 }
 

@@ -53,10 +53,7 @@ export const llamaWeights = (c: LlamaConfig): ReadonlyArray<WeightSpec> => [
 ]
 
 /** Stored tensors as values under the names and axes that the model's program asks for. */
-export const llamaValues = (
-  c: LlamaConfig,
-  tensors: ReadonlyMap<string, { readonly data: Float32Array }>,
-): Values =>
+export const llamaValues = (c: LlamaConfig, tensors: ReadonlyMap<string, { readonly data: Float32Array }>): Values =>
   Object.fromEntries(
     llamaWeights(c).map((w) => [
       w.name,

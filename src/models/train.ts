@@ -30,7 +30,8 @@ import { batchAt, learningRate, windows, type Batch, type Split } from './schedu
 // ---------------------------------------------------------------------------------------- model
 
 export type Faults = NonEmptyArray<Fault>
-export type Arrays = Readonly<Record<string, Float32Array>>
+/** f32 numbers by tensor name, row-major in file order */
+export type Buffers = Readonly<Record<string, Float32Array>>
 
 /** A tensor that training changes; its name is its program input's. */
 export interface Trainable {
@@ -56,9 +57,9 @@ export interface Recipe {
 export interface TrainState {
   /** steps done */
   readonly step: number
-  readonly params: Arrays
+  readonly params: Buffers
   /** `m.<param>`, `v.<param>`... */
-  readonly optimiser: Arrays
+  readonly optimiser: Buffers
   readonly losses: ReadonlyArray<number>
 }
 
@@ -164,14 +165,14 @@ export const startState = (params: Values, optimiser: Optimiser): TrainState => 
 // --------------------------------------------------------------------------------- interpreters
 
 /** Weights that training leaves alone: captured by the compiled program, never copied again. */
-const frozenWeights = (weights: Values, params: Arrays): Values =>
+const frozenWeights = (weights: Values, params: Buffers): Values =>
   Object.fromEntries(Object.entries(weights).filter(([name]) => params[name] === undefined))
 
 /** Names of inputs that do not appear in the program (a parameter that the loss does not need) are not passed. */
-const onlyInputs = (p: Program, arrays: Arrays): Arrays =>
+const onlyInputs = (p: Program, arrays: Buffers): Buffers =>
   Object.fromEntries(p.inputs.flatMap(({ name }) => (arrays[name] === undefined ? [] : [[name, arrays[name]]])))
 
-const batchInputs = (b: Batch): Arrays => ({ tokens: b.tokens, targets: b.targets })
+const batchInputs = (b: Batch): Buffers => ({ tokens: b.tokens, targets: b.targets })
 
 /** Runs the steps that the state lacks, and answers the state after the last one. */
 export const train =
@@ -241,7 +242,7 @@ const oneStep = async (
     return E.left([
       { at: `step ${String(s + 1)}`, expected: 'a finite loss', actual: String(loss), hint: 'a smaller learning rate' },
     ])
-  const pick = (old: Arrays): Arrays => Object.fromEntries(Object.keys(old).map((n) => [n, out[n] ?? old[n]!]))
+  const pick = (old: Buffers): Buffers => Object.fromEntries(Object.keys(old).map((n) => [n, out[n] ?? old[n]!]))
   return E.right({
     state: {
       step: s + 1,
@@ -257,7 +258,7 @@ const oneStep = async (
 export const heldOutLoss =
   (
     job: Pick<TrainJob, 'config' | 'weights' | 'grafted' | 'target'>,
-    params: Arrays,
+    params: Buffers,
     tokens: ReadonlyArray<number>,
     rows: number,
     length: number,
@@ -298,7 +299,7 @@ const filled = (b: Batch, rows: number): Batch => {
 }
 
 /** Stored arrays as values under the names and axes of the trainables. */
-export const asValues = (ts: ReadonlyArray<Trainable>, arrays: Arrays): Values =>
+export const asValues = (ts: ReadonlyArray<Trainable>, arrays: Buffers): Values =>
   Object.fromEntries(
     ts.map((t): [string, Value] => [
       t.name,
