@@ -1,0 +1,53 @@
+/** The whole report: every law of every adapter, then the mutation scores. */
+import type { Adapter } from '../adapter.ts'
+import { scoreMutants } from '../mutate/score.ts'
+import { lawsOf, runLaw, type Prover } from './run.ts'
+import type { LawReport, LawResult, MutationResult } from './verdict.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+export interface Progress {
+  readonly adapter: string
+  /** the law just finished, or `mutants` */
+  readonly step: string
+  readonly done: number
+  readonly of: number
+  readonly result?: LawResult
+}
+
+export interface LawOptions {
+  /** random cases of each law, 100 unless told otherwise */
+  readonly runs?: number
+  readonly seed?: number
+  /** proofs are tried where one is given */
+  readonly prover?: Prover
+  /** false leaves the mutation score out */
+  readonly mutation?: boolean
+  readonly onProgress?: (p: Progress) => void
+}
+
+// --------------------------------------------------------------------------------- interpreters
+
+/** Laws and mutation scores of these adapters. Nothing here is random but by `seed`. */
+export const runLaws = (adapters: ReadonlyArray<Adapter>, options: LawOptions = {}): LawReport => {
+  const { runs = 100, seed = 0, mutation: score = true, onProgress = () => undefined } = options
+  const settings = { runs, seed, ...(options.prover === undefined ? {} : { prover: options.prover }) }
+  const of = adapters.reduce((n, a) => n + lawsOf(a).length + (score ? 1 : 0), 0)
+  let done = 0
+  const laws: LawResult[] = []
+  const mutation: MutationResult[] = []
+  for (const a of adapters) {
+    const results = lawsOf(a).map((law) => {
+      const result = runLaw(a, law, settings)
+      done += 1
+      onProgress({ adapter: a.name, step: law.name, done, of, result })
+      return result
+    })
+    laws.push(...results)
+    if (!score) continue
+    mutation.push(scoreMutants(a, seed))
+    done += 1
+    onProgress({ adapter: a.name, step: 'mutants', done, of })
+  }
+  return { laws, mutation }
+}
