@@ -125,7 +125,7 @@ export const splitHost = (p: Program): Checked<Split> => {
     })
     const device = rewrite(roots, (n, args) => replaced.get(n) ?? kit.rebuild(n, args))
     const used = topological(device)
-    const inputs = used.flatMap((n) => (n.op === 'input' ? [{ name: n.attrs.name, node: n as Node }] : []))
+    const inputs = used.flatMap((n) => (n.op === 'input' ? [{ name: n.attrs.name, node: n }] : []))
     const constants = Object.fromEntries(
       Object.entries(outputs).filter(([name]) => inputs.some((i) => i.name === name)),
     )
