@@ -161,8 +161,18 @@ export interface Files {
   readonly keys: Readonly<Record<string, string>>
   /** our config field -> its key in adapter_config.json */
   readonly config: Readonly<Record<string, string>>
-  /** further keys that are always written, and those that are errors when switched on to anything else */
+  /** further keys that are always written; a file that says anything else asks for a feature that is not here */
   readonly fixed?: Readonly<Record<string, unknown>>
+  /** the same for keys with several harmless values; the first is written */
+  readonly oneOf?: Readonly<Record<string, readonly [unknown, ...ReadonlyArray<unknown>]>>
+  /** keys that mean nothing without such a feature: written like this, and not looked at */
+  readonly ignored?: Readonly<Record<string, unknown>>
+  /** keys that a file must state, because the library's own default is another */
+  readonly stated?: ReadonlyArray<string>
+  /** our config fields that this format stands for without a key */
+  readonly implies?: Readonly<Record<string, unknown>>
+  /** how many axes of size 1 the file puts before a parameter's own */
+  readonly lead?: Readonly<Record<string, number>>
 }
 
 interface Declaration<K extends SiteKind, C, P extends Readonly<Record<string, string>>> {
@@ -192,6 +202,8 @@ interface Declaration<K extends SiteKind, C, P extends Readonly<Record<string, s
   /** back into the constraint set after a step: constrained OFT */
   readonly project?: (config: C) => (p: TensorsOf<P>) => TensorsOf<P>
   readonly files?: Files
+  /** formats for what `files` cannot hold, tried in order */
+  readonly otherFiles?: ReadonlyArray<Files>
   /** laws beside the standard ones; one of the same name replaces the standard one */
   readonly laws?: ReadonlyArray<Law>
   /** standard laws that this adapter does not hold, with the reason; the runner must refute them */
@@ -223,6 +235,8 @@ export interface Adapter {
   readonly afterStep?: (config: Config) => (state: Params, grads: Params) => Params
   readonly project?: (config: Config) => (p: Params) => Params
   readonly files?: Files
+  /** formats for what `files` cannot hold, tried in order */
+  readonly otherFiles?: ReadonlyArray<Files>
   readonly laws?: ReadonlyArray<Law>
   readonly fails?: Readonly<Record<string, string>>
   readonly targets: ReadonlyArray<string>

@@ -83,6 +83,7 @@ export const hra = adapter({
     type: 'HRA',
     keys: { u: 'hra_u' },
     config: { rank: 'r' },
-    fixed: { apply_GS: false },
+    fixed: { apply_GS: false, bias: 'none' },
+    ignored: { init_weights: true },
   },
 })

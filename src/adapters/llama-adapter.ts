@@ -89,5 +89,16 @@ export const llamaAdapter = adapter({
     type: 'ADAPTION_PROMPT',
     keys: { prompt: 'adaption_prompt', gate: 'adaption_gate' },
     config: { length: 'adapter_len', layers: 'adapter_layers' },
+    implies: { gate: 'scalar', f16Gate: false },
+    lead: { prompt: 1, gate: 1 },
   },
+  otherFiles: [
+    {
+      library: 'llama-adapter',
+      type: 'llama-adapter',
+      keys: { prompt: 'adapter_query.weight', gate: 'attention.gate' },
+      config: { length: 'adapter_len', layers: 'adapter_layer' },
+      implies: { gate: 'tanh' },
+    },
+  ],
 })

@@ -22,6 +22,23 @@ const scaling = ({
   readonly rslora: boolean
 }): number => (rslora ? alpha / Math.sqrt(rank) : alpha / rank)
 
+/** PEFT's keys of LoRA's variants: null where they are off */
+const variants = [
+  'alora_invocation_tokens',
+  'arrow_config',
+  'corda_config',
+  'eva_config',
+  'kasa_config',
+  'layer_replication',
+  'lora_ga_config',
+  'megatron_config',
+  'monteclora_config',
+  'target_parameters',
+  'trainable_token_indices',
+  'use_bdlora',
+  'velora_config',
+]
+
 export const lora = adapter({
   name: 'lora',
   doc: 'a low-rank product added to the weight',
@@ -56,5 +73,19 @@ export const lora = adapter({
     type: 'LORA',
     keys: { a: 'lora_A.weight', b: 'lora_B.weight' },
     config: { rank: 'r', alpha: 'lora_alpha', rslora: 'use_rslora' },
+    fixed: {
+      bias: 'none',
+      fan_in_fan_out: false,
+      lora_bias: false,
+      lora_dropout: 0,
+      rank_pattern: {},
+      alpha_pattern: {},
+      use_dora: false,
+      use_qalora: false,
+      ...Object.fromEntries(variants.map((key) => [key, null])),
+    },
+    // how the factors began; the other inits change the base weight too
+    oneOf: { init_lora_weights: [true, false, 'gaussian', 'orthogonal'] },
+    ignored: { ensure_weight_tying: false, loftq_config: {}, megatron_core: 'megatron.core', qalora_group_size: 16 },
   },
 })

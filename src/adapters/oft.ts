@@ -95,7 +95,10 @@ export const oft = adapter({
     type: 'OFT',
     keys: { v: 'oft_R.weight' },
     config: { block: 'oft_block_size', blockShare: 'block_share' },
-    // the truncated series is PEFT's default, and turns the other way; what is constrained or rotated in convolutions is not here
-    fixed: { r: 0, use_cayley_neumann: false, coft: false, module_dropout: 0 },
+    // r counts blocks instead of sizing them. PEFT's default is a truncated series, which turns the other way
+    fixed: { bias: 'none', coft: false, fan_in_fan_out: false, r: 0, use_cayley_neumann: false },
+    // module_dropout does nothing in PEFT
+    ignored: { eps: 6e-5, init_weights: true, module_dropout: 0, num_cayley_neumann_terms: 5 },
+    stated: ['use_cayley_neumann'],
   },
 })
