@@ -5,7 +5,7 @@
  * At the type level `token` stands for all leading axes: at run time x may have `batch` as well.
  */
 import { kit } from '../dsl/build.ts'
-import type { AnyTensor, Checked, DimLike, Key, Program, Tensor, Values } from '../dsl/index.ts'
+import type { AnyTensor, Checked, DimLike, Key, Program, Tensor, Value, Values } from '../dsl/index.ts'
 import type { Fields, FieldsOf } from './field.ts'
 
 // ------------------------------------------------------------------------------- model: sites
@@ -128,12 +128,22 @@ export type Claim =
       readonly right: AnyTensor
       /** an error that is not rounding (the truncation of a difference quotient), added to the bound */
       readonly slack?: AnyTensor
+      /** what the bound is small against, where that is not the value: a derivative may vanish */
+      readonly scale?: AnyTensor
     }
   | { readonly kind: 'zero'; readonly label: string; readonly tensor: AnyTensor }
   /** `each`: every element must differ from zero at some point, not only some element */
   | { readonly kind: 'nonzero'; readonly label: string; readonly tensor: AnyTensor; readonly each?: boolean }
   /** a target's own answer, to be judged under the bound of its format */
   | { readonly kind: 'executed'; readonly label: string; readonly tensor: AnyTensor; readonly execute: Executor }
+  /** numbers that another implementation gave for these inputs, in f32 or better */
+  | {
+      readonly kind: 'golden'
+      readonly label: string
+      readonly tensor: AnyTensor
+      readonly inputs: Values
+      readonly expected: Value
+    }
   /** decided without numbers: a property of files, keys or counts; the reason why it does not hold */
   | { readonly kind: 'holds'; readonly label: string; readonly reason: string | undefined }
 

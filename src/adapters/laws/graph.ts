@@ -1,6 +1,7 @@
 /** What laws are written with: sums, random scalar functions and their gradients, on tensors of any axes. */
 import { pullback } from '../../autodiff/vjp.ts'
 import { kit } from '../../dsl/build.ts'
+import { literal } from '../../dsl/dim.ts'
 import { axisNames, type Dims, type Node } from '../../dsl/node.ts'
 import { substitute, type AnyTensor } from '../../dsl/program.ts'
 import type { LinearHost, Params, Specimen } from '../adapter.ts'
@@ -42,6 +43,9 @@ export const replaceInputs = (graphs: Params, from: Params, to: Params): Params 
   return Object.fromEntries(names.map((n, i) => [n, of(nodes[i]!)]))
 }
 
+/** whether a tensor has elements at these sizes: blocks of size 1 have no angles */
+export const hasElements = (x: Node): boolean => x.type.dims.every((d) => literal(d.size) !== 0)
+
 export const mapParams = (p: Params, f: (x: Node, name: string) => Node): Params =>
   Object.fromEntries(Object.entries(p).map(([n, x]) => [n, of(f(x.node, n))]))
 
@@ -50,4 +54,4 @@ export const linearHostOf = (s: Specimen): LinearHost => s.host as LinearHost
 
 /** why a law about weights says nothing here */
 export const onLinearSites = (a: { readonly site: string }): string | undefined =>
-  a.site === 'linear' ? undefined : `an adapter of a ${a.site} site has no merged weight`
+  a.site === 'linear' ? undefined : `no weight to merge into at site '${a.site}'`

@@ -105,13 +105,15 @@ const compare = (
   l: Bounded,
   r: Bounded,
   slack?: Bounded,
+  size?: Bounded,
 ): Judgement => {
   const { label } = claim
   const { dims } = l.value
   const right = layOut(r.value, dims).data
   const rightBound = layOut(boundOf(r), dims).data
   const extra = slack === undefined ? undefined : layOut(slack.value, dims).data
-  const scale = claim.kind === 'zero' ? 1 : Math.max(largest(l.value.data), largest(right))
+  const own = claim.kind === 'zero' ? 1 : Math.max(largest(l.value.data), largest(right))
+  const scale = Math.max(own, size === undefined ? 0 : largest(size.value.data))
   let share = 0
   let widest = 0
   let worst: Worst | undefined
@@ -141,11 +143,13 @@ const portsOf = (claims: ReadonlyArray<Claim>): ReadonlyArray<Port> =>
           [`${String(i)}.left`, c.left.node],
           [`${String(i)}.right`, c.right.node],
           ...(c.slack === undefined ? [] : [[`${String(i)}.slack`, c.slack.node] as const]),
+          ...(c.scale === undefined ? [] : [[`${String(i)}.scale`, c.scale.node] as const]),
         ]
       case 'zero':
       case 'nonzero':
       case 'executed':
         return [[`${String(i)}.left`, c.tensor.node]]
+      case 'golden':
       case 'holds':
         return []
       default:
@@ -205,6 +209,20 @@ const executed = (claim: Extract<Claim, { kind: 'executed' }>, seed: number, dom
   })
 }
 
+/** another implementation's answer, under the bound of f32 */
+const golden = (claim: Extract<Claim, { kind: 'golden' }>): Judgement => {
+  const oracle = E.chain((program: Program) => evaluateBounded(program, claim.inputs))(
+    check(trace('golden', { y: claim.tensor })),
+  )
+  if (E.isLeft(oracle)) return { kind: 'broken', label: claim.label, why: showFaults(oracle.left), claim }
+  const expected = { value: claim.expected, bound: new Float64Array(claim.expected.data.length) }
+  return compare(
+    { ...claim, kind: 'equal', left: claim.tensor, right: claim.tensor },
+    oracle.right.outputs['y']!,
+    expected,
+  )
+}
+
 /** Judges all claims of a law at one seed. */
 export const judge = (claims: ReadonlyArray<Claim>, seed: number, domain?: Law['domain']): ReadonlyArray<Judgement> => {
   const mismatch = claims.find((c) => axesDiffer(c) !== undefined)
@@ -242,6 +260,8 @@ export const judge = (claims: ReadonlyArray<Claim>, seed: number, domain?: Law['
           : { kind: 'broken', label: c.label, why: c.reason, claim: c }
       case 'executed':
         return executed(c, seed, domain)
+      case 'golden':
+        return golden(c)
       case 'nonzero': {
         const here = nonzero(c, [out('left')!])
         return here.kind === 'held'
@@ -258,7 +278,7 @@ export const judge = (claims: ReadonlyArray<Claim>, seed: number, domain?: Law['
           value: { dims: left.value.dims, data: new Float64Array(left.value.data.length) },
           bound: new Float64Array(left.bound.length),
         }
-        const judged = compare(c, left, out('right') ?? none, out('slack'))
+        const judged = compare(c, left, out('right') ?? none, out('slack'), out('scale'))
         return judged.kind === 'vacuous' && first.right.undecided ? { kind: 'undecided', label: c.label } : judged
       }
       default:

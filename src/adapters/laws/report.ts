@@ -1,4 +1,5 @@
 /** The whole report: every law of every adapter, then the mutation scores. */
+import { proveEqual } from '../../autodiff/prove/index.ts'
 import type { Adapter } from '../adapter.ts'
 import { scoreMutants } from '../mutate/score.ts'
 import { lawsOf, runLaw, type Prover } from './run.ts'
@@ -19,7 +20,7 @@ export interface LawOptions {
   /** random cases of each law, 100 unless told otherwise */
   readonly runs?: number
   readonly seed?: number
-  /** proofs are tried where one is given */
+  /** the library's own, unless told otherwise */
   readonly prover?: Prover
   /** false leaves the mutation score out */
   readonly mutation?: boolean
@@ -31,7 +32,7 @@ export interface LawOptions {
 /** Laws and mutation scores of these adapters. Nothing here is random but by `seed`. */
 export const runLaws = (adapters: ReadonlyArray<Adapter>, options: LawOptions = {}): LawReport => {
   const { runs = 100, seed = 0, mutation: score = true, onProgress = () => undefined } = options
-  const settings = { runs, seed, ...(options.prover === undefined ? {} : { prover: options.prover }) }
+  const settings = { runs, seed, prover: options.prover ?? proveEqual }
   const of = adapters.reduce((n, a) => n + lawsOf(a).length + (score ? 1 : 0), 0)
   let done = 0
   const laws: LawResult[] = []

@@ -3,7 +3,9 @@
  * first, where the prover finds one, and a mutation score last.
  */
 import fc from 'fast-check'
+import { kit } from '../../dsl/build.ts'
 import type { Node } from '../../dsl/node.ts'
+import { check, trace, type AnyTensor } from '../../dsl/program.ts'
 import type { Adapter, Claim, Config, Law } from '../adapter.ts'
 import { judge, type Judgement } from './judge.ts'
 import { showFormula } from './show.ts'
@@ -14,7 +16,16 @@ import type { Counterexample, LawResult } from './verdict.ts'
 // ---------------------------------------------------------------------------------------- model
 
 /** Decides whether two graphs are equal for all sizes, in exact arithmetic on finite values. */
-export type Prover = (left: Node, right: Node) => { readonly verdict: 'proved' | 'unknown' }
+export type Prover = (
+  left: Node,
+  right: Node,
+) => { readonly verdict: 'unknown' } | ({ readonly verdict: 'proved' } & ProofBasis)
+
+/** What a proof rests on: named lemmas, and what it takes for granted (a divisor that is not zero). */
+export interface ProofBasis {
+  readonly lemmas: ReadonlyArray<string>
+  readonly assumes: ReadonlyArray<string>
+}
 
 export interface Case {
   readonly config: Config
@@ -40,7 +51,7 @@ const PROVED_CONFIGS = 4
 /** What is tried for the sizes of axes: small, and never so small that nothing generic is left. */
 const sizesTried: Readonly<Record<string, readonly [number, number]>> = {
   token: [2, 3],
-  in: [2, 6],
+  in: [2, 8],
   out: [2, 4],
   kv: [1, 2],
   group: [1, 2],
@@ -77,6 +88,18 @@ export const defaults = (a: Adapter): Config =>
 
 // ---------------------------------------------------------------------------------- combinators
 
+const portsOf = (claims: ReadonlyArray<Claim>): Readonly<Record<string, AnyTensor>> =>
+  Object.fromEntries(
+    claims.flatMap((c, i): ReadonlyArray<readonly [string, AnyTensor]> =>
+      c.kind === 'equal'
+        ? [
+            [`${String(i)}.left`, c.left],
+            [`${String(i)}.right`, c.right],
+          ]
+        : [],
+    ),
+  )
+
 /** A law's claims on one case, judged. */
 export const judgeCase = (a: Adapter, law: Law, c: Case): ReadonlyArray<Judgement> =>
   judge(law.claims(fittingSpecimen(a, c.config, c.sizes)), c.seed, law.domain)
@@ -91,6 +114,7 @@ const programsOf = (c: Claim): { readonly left?: string; readonly right?: string
     case 'zero':
     case 'nonzero':
     case 'executed':
+    case 'golden':
       return { left: showFormula(c.tensor.node) }
     case 'holds':
       return {}
@@ -117,39 +141,58 @@ const explain = (a: Adapter, law: Law, c: Case): Counterexample | undefined => {
 
 // --------------------------------------------------------------------------------- interpreters
 
-const zeroLike = (n: Node): boolean => n.op === 'const' && n.attrs.value === 0
+const zeros = (n: Node): Node => kit.broadcast(kit.scalar(0, n.type.dtype), n.type.dims)
+
+const proofOf = (c: Claim, prover: Prover): ProofBasis | undefined => {
+  const equal = (l: Node, r: Node): ProofBasis | undefined => {
+    const proof = prover(l, r)
+    return proof.verdict === 'proved' ? proof : undefined
+  }
+  switch (c.kind) {
+    case 'equal':
+      return c.slack === undefined ? equal(c.left.node, c.right.node) : undefined
+    case 'zero':
+      return equal(c.tensor.node, zeros(c.tensor.node))
+    case 'holds':
+      return c.reason === undefined ? { lemmas: [], assumes: [] } : undefined
+    case 'nonzero':
+    case 'executed':
+    case 'golden':
+      return undefined
+    default:
+      return c satisfies never
+  }
+}
 
 /** whether every claim of the law is proved on symbolic sizes in this config */
-const provedAt = (a: Adapter, law: Law, config: Config, prover: Prover): boolean => {
+const provedAt = (a: Adapter, law: Law, config: Config, prover: Prover): ReadonlyArray<ProofBasis> | undefined => {
   const claims = law.claims(specimen(a, config))
-  return (
-    claims.some((c) => c.kind === 'equal') &&
-    claims.every((c) => {
-      switch (c.kind) {
-        case 'equal':
-          return c.slack === undefined && prover(c.left.node, c.right.node).verdict === 'proved'
-        case 'holds':
-          return c.reason === undefined
-        case 'zero':
-          return zeroLike(c.tensor.node)
-        case 'nonzero':
-        case 'executed':
-          return false
-        default:
-          return c satisfies never
-      }
-    })
-  )
+  // what is decided without numbers was decided at these sizes only, and a graph with a fault is no program
+  const sayable = claims.some((c) => c.kind === 'equal') && check(trace('law', portsOf(claims)))._tag === 'Right'
+  const proofs: ProofBasis[] = []
+  for (const c of sayable ? claims : []) {
+    const proof = proofOf(c, prover)
+    if (proof === undefined) return undefined
+    proofs.push(proof)
+  }
+  return sayable ? proofs : undefined
 }
 
 /** Proved: for the default config and a few random ones, each for all sizes. */
-const proved = (a: Adapter, law: Law, settings: Settings): boolean => {
+const proved = (a: Adapter, law: Law, settings: Settings): ProofBasis | undefined => {
   const { prover } = settings
-  if (prover === undefined || law.domain !== undefined) return false
-  const tried = [defaults(a), ...fc.sample(configs(a), { seed: settings.seed, numRuns: PROVED_CONFIGS })].filter(
+  if (prover === undefined || law.domain !== undefined) return undefined
+  const configsTried = [defaults(a), ...fc.sample(configs(a), { seed: settings.seed, numRuns: PROVED_CONFIGS })].filter(
     (c) => law.notApplicable?.(a, c) === undefined,
   )
-  return tried.length > 0 && tried.every((c) => provedAt(a, law, c, prover))
+  const proofs: ProofBasis[] = []
+  for (const c of configsTried) {
+    const found = provedAt(a, law, c, prover)
+    if (found === undefined) return undefined
+    proofs.push(...found)
+  }
+  const all = (f: (p: ProofBasis) => ReadonlyArray<string>): ReadonlyArray<string> => [...new Set(proofs.flatMap(f))]
+  return proofs.length === 0 ? undefined : { lemmas: all((p) => p.lemmas), assumes: all((p) => p.assumes) }
 }
 
 /** Runs one law on one adapter. */
@@ -175,8 +218,8 @@ export const runLaw = (a: Adapter, law: Law, settings: Settings): LawResult => {
   if (reason !== undefined && reasons.every((r) => r !== undefined))
     return finish({ verdict: 'notApplicable', ok: fails === undefined, reason })
 
-  const isProved = fails === undefined && proved(a, law, settings)
-  const numRuns = isProved ? Math.min(PROVED_RUNS, settings.runs) : settings.runs
+  const proof = fails === undefined ? proved(a, law, settings) : undefined
+  const numRuns = proof !== undefined ? Math.min(PROVED_RUNS, settings.runs) : settings.runs
   let [counted, vacuous, undecided, worst, failed] = [0, 0, 0, 0, false]
   const run = fc.check(
     fc.property(cases(a), (c) => {
@@ -209,5 +252,5 @@ export const runLaw = (a: Adapter, law: Law, settings: Settings): LawResult => {
     return finish({ ...counts, verdict: 'vacuous', ok: false, reason: 'the bound says nothing of too many cases' })
   if (fails !== undefined)
     return finish({ ...counts, verdict: 'tested', ok: false, reason: `stated to fail (${fails}), but not refuted` })
-  return finish({ ...counts, verdict: isProved ? 'proved' : 'tested', ok: true })
+  return finish({ ...counts, verdict: proof === undefined ? 'tested' : 'proved', ok: true, ...(proof ?? {}) })
 }

@@ -146,7 +146,7 @@ export const specimen = (adapter: Adapter, config: Config, given: Readonly<Recor
     }),
     initial: mapParams(made.params, (n) => n),
     initialHost: made.base === undefined ? host : row.withFrozen({ ...frozen, weight: made.base }),
-    run: (p, at, on) => adapter.apply(config)(p, at, on, {}) as unknown as { readonly node: Node },
+    run: (p, at, on) => adapter.apply(config)(p, at, on, {}),
   }
 }
 

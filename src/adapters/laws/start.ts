@@ -4,7 +4,7 @@ import { dim } from '../../dsl/dim.ts'
 import { axisNames, topological, type Node } from '../../dsl/node.ts'
 import type { AnyTensor } from '../../dsl/program.ts'
 import type { Config, Law, Params, Specimen } from '../adapter.ts'
-import { generic, gradients, inner, mapParams, of, probe, replaceInputs } from './graph.ts'
+import { generic, gradients, hasElements, inner, mapParams, of, probe, replaceInputs, total } from './graph.ts'
 
 const baseOutput = (s: Specimen): AnyTensor => (s.host.call as (x: unknown) => AnyTensor)(s.x)
 
@@ -57,9 +57,15 @@ export const aliveAtInit: Law = {
     const first = at(s.initial)
     const last = at(step(step(s.initial)))
     const squares = names.map((n) => inner(first[n]!.node, first[n]!.node)).reduce((a, b) => kit.map('add', a, b))
+    const trained = names.filter((n) => hasElements(s.params[n]!.node))
+    if (trained.length === 0) return []
     return [
       { kind: 'nonzero', label: 'gradient at init', tensor: of(squares) },
-      ...names.map((n) => ({ kind: 'nonzero' as const, label: `gradient of ${n} after two steps`, tensor: last[n]! })),
+      ...trained.map((n) => ({
+        kind: 'nonzero' as const,
+        label: `gradient of ${n} after two steps`,
+        tensor: last[n]!,
+      })),
     ]
   },
 }
@@ -89,12 +95,15 @@ export const gradMatchesDifferences: Law = {
   doc: 'gradients (custom rules included) agree with central differences',
   claims: (s) => {
     const both: Params = { ...s.params, ...s.xs }
-    const names = Object.keys(both)
+    const names = Object.keys(both).filter((n) => hasElements(both[n]!.node))
     const run = (all: Params): Node => {
       const pick = (of: Params): Params => Object.fromEntries(Object.keys(of).map((n) => [n, all[n]!]))
       return probe(s.run(pick(s.params), s.withX(pick(s.xs)), s.host).node)
     }
-    const g = gradients(run(both), both)
+    const loss = run(both)
+    const g = gradients(loss, both)
+    const y = s.run(s.params, s.x, s.host).node
+    const scale = y.op === 'fault' ? y : total(kit.map('abs', kit.map('mul', y, generic('ct', y.type.dims))))
     return names.map((n) => {
       const x = both[n]!.node
       const v = generic(`direction.${n}`, x.type.dims)
@@ -107,6 +116,7 @@ export const gradMatchesDifferences: Law = {
         left: of(inner(g[n]!.node, v)),
         right: of(fine),
         slack: of(kit.map('abs', kit.map('sub', fine, coarse))),
+        scale: of(scale),
       }
     })
   },

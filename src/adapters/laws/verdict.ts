@@ -37,6 +37,9 @@ export interface LawResult {
   /** why not applicable, why it fails, or why this is an error */
   readonly reason?: string
   readonly counterexample?: Counterexample
+  /** of a proof: the lemmas it uses, and what it takes for granted */
+  readonly lemmas?: ReadonlyArray<string>
+  readonly assumes?: ReadonlyArray<string>
   readonly seconds: number
 }
 
@@ -95,8 +98,10 @@ export const showVerdict = (l: LawResult): string => {
     ...(l.vacuous > 0 ? [`${String(l.vacuous)} vacuous`] : []),
     ...(l.undecided > 0 ? [`${String(l.undecided)} undecided`] : []),
   ]
+  const assumed = l.assumes ?? []
+  const given = assumed.length === 0 ? '' : `, given ${assumed.join(' and ')}`
   const words: Readonly<Record<Verdict, string>> = {
-    proved: `proved for all sizes; run on ${tested}`,
+    proved: `proved for all sizes${given}; run on ${tested}`,
     tested: `tested (${[tested, ...apart].join('; ')})`,
     refuted: l.ok ? `refuted, as stated: ${l.reason ?? ''}` : 'REFUTED',
     vacuous: `FAILS: ${[...apart, tested].join('; ')}`,

@@ -23,7 +23,7 @@ const gram = (w: Node): Node => kit.dot(w, kit.rename(w, { out: 'out2' }), ['in'
 export const linearInInput: Law = {
   name: 'linearInInput',
   doc: 'apply is affine in x',
-  notApplicable: (a) => (a.site === 'linear' ? undefined : `no claim to be affine on a ${a.site} site`),
+  notApplicable: (a) => (a.site === 'linear' ? undefined : `no claim to be affine at site '${a.site}'`),
   claims: (s) => {
     const at = (xs: Params): Node => s.run(s.params, s.withX(xs), s.host).node
     const other = mapParams(s.xs, (x, n) => generic(`second.${n}`, x.type.dims))

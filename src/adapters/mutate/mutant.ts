@@ -34,11 +34,12 @@ interface Trace {
 
 // --------------------------------------------------------------------------------- constructors
 
-/** arguments before users, in an order that depends on structure alone */
-const postOrder = (root: Node, seen: Set<Node>, visit: (n: Node) => void): void => {
+/** arguments before users, in an order that depends on structure alone; what is not `own` is left out, with all below it */
+const postOrder = (root: Node, seen: Set<Node>, own: (n: Node) => boolean, visit: (n: Node) => void): void => {
   if (seen.has(root)) return
   seen.add(root)
-  for (const a of root.args) postOrder(a, seen, visit)
+  if (!own(root)) return
+  for (const a of root.args) postOrder(a, seen, own, visit)
   visit(root)
 }
 
@@ -46,7 +47,7 @@ const nameOf = (n: Node): string => (n.op === 'map' ? n.attrs.fn : n.op)
 
 const tracing = (
   mutation: Pick<Mutation, 'index' | 'op' | 'mutator'> | undefined,
-  include: (n: Node) => boolean,
+  own: (n: Node) => boolean,
 ): Trace => {
   const actual = new Map<Node, Node>()
   const seen = new Set<Node>()
@@ -77,8 +78,8 @@ const tracing = (
       return placeholder
     },
     resolve: (root) => {
-      postOrder(root, seen, (n) => {
-        if (n.op === 'input' || n.op === 'fault' || !include(n)) return
+      postOrder(root, seen, own, (n) => {
+        if (n.op === 'input' || n.op === 'fault') return
         if (mutation !== undefined && nodes.length === mutation.index && nameOf(n) === mutation.op) {
           const other = mutation.mutator.mutate(n)
           if (other !== undefined) changed.set(n, other)
@@ -99,7 +100,7 @@ const opaque = (t: Trace, host: Host): Host => {
     (name: string, f: (x: never) => AnyTensor) =>
     (x: AnyTensor): AnyTensor => ({ node: t.hold(name, f({ node: t.resolve(x.node) } as never).node) })
   if ('projectKey' in host) {
-    const attention = host as AttentionHost
+    const attention = host
     return {
       projectKey: through('projectKey', attention.projectKey),
       projectValue: through('projectValue', attention.projectValue),
@@ -109,9 +110,9 @@ const opaque = (t: Trace, host: Host): Host => {
       },
     } as unknown as Host
   }
-  const call = through('call', host.call as (x: never) => AnyTensor)
+  const call = through('call', host.call)
   if (!('weight' in host)) return { call } as unknown as Host
-  const linear = host as LinearHost
+  const linear = host
   return {
     get weight() {
       return { node: t.hold('weight', linear.weight.node) }
@@ -124,8 +125,9 @@ const opaque = (t: Trace, host: Host): Host => {
 }
 
 const anyNode = (): boolean => true
-/** random numbers may be scaled otherwise without harm to any law: only what is not random is mutated in init */
-const isNotRandom = (n: Node): boolean => topological([n]).every((m) => m.op !== 'randomBits')
+/** no law speaks of how random numbers are distributed: in init, only how they are arranged is mutated, and what is not random */
+const arranging: ReadonlySet<string> = new Set(['reshape', 'rename', 'broadcast', 'slice', 'pad', 'concat'])
+const isArranged = (n: Node): boolean => arranging.has(n.op) || topological([n]).every((m) => m.op !== 'randomBits')
 
 type Record_ = Readonly<Record<string, AnyTensor>>
 const isTensor = (x: unknown): x is AnyTensor => typeof x === 'object' && x !== null && 'node' in x
@@ -159,7 +161,7 @@ const throughInit =
   (a: Adapter, mutation: Mutation | undefined, report: (nodes: ReadonlyArray<Node>) => void): Adapter['init'] =>
   (config) =>
   (key, host) => {
-    const t = tracing(mutation, isNotRandom)
+    const t = tracing(mutation, isArranged)
     const made = a.init(config)(key, host)
     const params = Object.fromEntries(Object.entries(made.params).map(([n, x]) => [n, { node: t.resolve(x.node) }]))
     report(t.nodes)
