@@ -1,0 +1,69 @@
+/** Flags that verbs share, and how the text of an argument becomes a value. Faults name the flag and the text. */
+import { Argument, InvalidArgumentError, Option, type Command } from 'commander'
+import type { TargetName } from '../codegen/index.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+export interface CommonOptions {
+  readonly target: TargetName
+  readonly json?: true
+}
+
+// --------------------------------------------------------------------------------- constructors
+
+/** A whole number from `least` to `most`, written with digits only. */
+export const integer =
+  (least: number, most: number = Number.MAX_SAFE_INTEGER) =>
+  (text: string): number => {
+    const n = /^\d+$/.test(text) ? Number(text) : NaN
+    if (n >= least && n <= most) return n
+    throw new InvalidArgumentError(
+      most === Number.MAX_SAFE_INTEGER
+        ? `Expected a whole number of at least ${least}.`
+        : `Expected a whole number from ${least} to ${most}.`,
+    )
+  }
+
+/** A finite number x with `holds(x)`; `expected` says so in words. */
+export const numberWhere =
+  (expected: string, holds: (x: number) => boolean) =>
+  (text: string): number => {
+    const x = text.trim() === '' ? NaN : Number(text)
+    if (Number.isFinite(x) && holds(x)) return x
+    throw new InvalidArgumentError(`Expected ${expected}.`)
+  }
+
+/** `q_proj,v_proj` */
+export const names = (text: string): ReadonlyArray<string> => {
+  const found = text.split(',').map((name) => name.trim())
+  if (found.some((name) => name === '')) throw new InvalidArgumentError('Expected names with commas between them.')
+  return found
+}
+
+export const seed = integer(0, 2 ** 53 - 1)
+
+const targets: ReadonlyArray<TargetName> = ['auto', 'gpujs', 'oracle']
+
+// ---------------------------------------------------------------------------------- combinators
+
+export const withTarget = (command: Command): Command =>
+  command.addOption(
+    new Option('--target <name>', 'what computes: gpujs (f32), or oracle (f64, slow and exact)')
+      .choices(targets)
+      .default('auto'),
+  )
+
+export const withJson = (command: Command, what: string): Command =>
+  command.option('--json', `print one JSON object on stdout: ${what}`)
+
+export const withExamples = (command: Command, examples: ReadonlyArray<string>): Command =>
+  command.addHelpText(
+    'after',
+    `\n${examples.length === 1 ? 'Example' : 'Examples'}:\n${examples.map((e) => `  $ ${e}`).join('\n')}\n`,
+  )
+
+/** The definition of a user's own adapter, for folders that hold its parameters. */
+export const withDefinition = (command: Command): Command =>
+  command.option('--definition <file.ts>', 'the adapter that --adapter holds the parameters of, where it is your own')
+
+export const adaptersArgument = new Argument('[adapters...]', 'names of built-in adapters, or files that export one')

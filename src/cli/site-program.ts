@@ -1,0 +1,50 @@
+/** An adapter on one site with its gradient, as a program of given sizes: what `explain` shows. */
+import * as E from 'fp-ts/lib/Either.js'
+import type { Adapter, Config } from '../adapters/index.ts'
+import { siteRows, specimen } from '../adapters/laws/specimen.ts'
+import { vjpProgram } from '../autodiff/index.ts'
+import { program, type Checked, type Program } from '../dsl/index.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+export interface AskedSizes {
+  readonly in: number
+  readonly out: number
+  readonly tokens: number
+}
+
+// --------------------------------------------------------------------------------- constructors
+
+export const defaultsOf = (adapter: Adapter): Config =>
+  Object.fromEntries(Object.entries(adapter.config).map(([name, field]) => [name, field.default]))
+
+/** a head's width where the model's is a multiple of it */
+const headWidth = (width: number): number => [64, 32, 16, 8, 4, 2].find((h) => width % h === 0 && width > h) ?? width
+
+/** Sizes of all axes of the adapter's site. Attention: heads of 64 or less that fill the width, each its own key head. */
+export const typicalSizes = (adapter: Adapter, asked: AskedSizes): Readonly<Record<string, number>> => {
+  const h = headWidth(asked.in)
+  const all: Readonly<Record<string, number>> = { in: asked.in, out: asked.out, kv: asked.in / h, group: 1, h }
+  return {
+    token: asked.tokens,
+    ...Object.fromEntries(siteRows[adapter.site].sizes.map((name) => [name, all[name] ?? 1])),
+  }
+}
+
+// ---------------------------------------------------------------------------------- combinators
+
+/** y = apply(p, x, host), and from ct.y the gradients of all parameters and of x. */
+export const siteProgram = (
+  adapter: Adapter,
+  config: Config,
+  sizes: Readonly<Record<string, number>>,
+): Checked<Program> => {
+  const s = specimen(adapter, config, sizes)
+  return E.flatMap(program(adapter.name, { y: s.run(s.params, s.x, s.host) }), (forward) => {
+    const trained = new Set([...Object.keys(s.initial).map((name) => `p.${name}`), ...Object.keys(s.xs)])
+    return vjpProgram(
+      forward,
+      forward.inputs.flatMap(({ name }) => (trained.has(name) ? [name] : [])),
+    )
+  })
+}

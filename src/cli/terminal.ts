@@ -1,0 +1,40 @@
+/** Where a verb writes: results on `out`, progress and faults on `err`. Tests bring their own. */
+import * as E from 'fp-ts/lib/Either.js'
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js'
+import { showFaults } from '../dsl/index.ts'
+import type { Faults } from '../models/index.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+export interface Terminal {
+  readonly out: NodeJS.WritableStream
+  readonly err: NodeJS.WritableStream & { readonly isTTY?: boolean }
+}
+
+/** What a verb does once its arguments are understood: an exit code, or faults. */
+export type Work = TaskEither<Faults, number>
+
+/** Runs a verb's work and keeps its exit code. */
+export interface Runner {
+  readonly terminal: Terminal
+  readonly run: (work: Work) => Promise<void>
+}
+
+// --------------------------------------------------------------------------------- constructors
+
+export const processTerminal: Terminal = { out: process.stdout, err: process.stderr }
+
+// --------------------------------------------------------------------------------- interpreters
+
+export const warn = ({ err }: Terminal, warnings: ReadonlyArray<string>): void =>
+  warnings.forEach((w) => void err.write(`warning: ${w}\n`))
+
+export const printJson = ({ out }: Terminal, json: unknown): void => void out.write(`${JSON.stringify(json)}\n`)
+
+/** 1 and the faults on `err`, or the work's own code. */
+export const exitCodeOf = async (terminal: Terminal, work: Work): Promise<number> => {
+  const done = await work()
+  if (E.isRight(done)) return done.right
+  terminal.err.write(`${showFaults(done.left)}\n`)
+  return 1
+}
