@@ -84,7 +84,7 @@ export const drawValue = (draw: Draw, spec: ArgSpec, move: (i: number, n: number
 
 /** Numbers for the k-th argument of a case. */
 export const drawArgument = (draw: Draw, c: Pick<Case, 'op' | 'specs' | 'attrs'>, k: number): Value =>
-  drawValue(draw, c.specs[k]!, (i, n, x) => awayFrom({ op: c.op, attrs: c.attrs } as Node, k, i, n, x))
+  drawValue(draw, c.specs[k]!, (i, n, x) => awayFrom({ op: c.op, attrs: c.attrs }, k, i, n, x))
 
 export const caseOf = (op: Op, sample: Sample<Op>, draw: Draw): Case => {
   const args = sample.args.map((s, i) => kit.input(`a${String(i)}`, s.type.dims, s.type.dtype))

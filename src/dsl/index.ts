@@ -4,6 +4,8 @@ export { addDim, dim, divDim, mulDim, scaleDim, subDim, type Dim, type DimLike, 
 export { dtypes, type DType } from './dtype.ts'
 export { showFault, showFaults, type Checked, type Fault } from './fault.ts'
 export { showType, type Node, type Type } from './node.ts'
+export { parse } from './parse.ts'
+export { print } from './print.ts'
 export { check, program, trace, type AnyTensor, type Program } from './program.ts'
 export { evaluate, evaluateBounded, f64, type Precision, type Values } from './interpret.ts'
 export { value, type Value } from './value.ts'
