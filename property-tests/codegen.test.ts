@@ -77,7 +77,7 @@ const checkLockstep = async (program: Program, inputs: Values): Promise<void> =>
   for (const [name, { value, bound }] of Object.entries(want))
     value.data.forEach((v, i) => {
       const l = lowered[name]!.data[i]!
-      if (Number.isFinite(v) && Math.abs(l - v) > bound[i]!)
+      if (Number.isFinite(v) && !(Math.abs(l - v) <= bound[i]!))
         expect.fail(
           `${program.name}.${name}[${String(i)}]: lowered ${String(l)}, meant ${String(v)} +- ${String(bound[i])}`,
         )
@@ -95,7 +95,7 @@ const checkWhole = async (program: Program, inputs: Values): Promise<void> => {
   expect(twice).toEqual(once)
   for (const [name, { value, bound }] of Object.entries(outputs))
     value.data.forEach((v, i) => {
-      if (Math.abs(once[name]![i]! - v) > bound[i]!)
+      if (!(Math.abs(once[name]![i]! - v) <= bound[i]!))
         expect.fail(
           `${program.name}.${name}[${String(i)}]: ${String(once[name]![i])}, oracle ${String(v)} +- ${String(bound[i])}`,
         )
@@ -178,6 +178,11 @@ const rhs = L.input('rhs', { row: n, c: 3 })
 const solves: ReadonlyArray<Program> = [
   withVjp('cayley', { y: pipe(rhs, L.solve(pipe(eye, L.add(skew)), 'row', 'col')) }, ['m', 'rhs']),
   withVjp('solve', { y: pipe(rhs, L.solve(pipe(square, L.add(pipe(eye, L.scale(3)))), 'row', 'col')) }, ['m', 'rhs']),
+  withVjp(
+    'diagonal',
+    { y: pipe(rhs, L.solve(pipe(eye, L.mul(L.input('d', { row: n })), L.add(pipe(eye, L.scale(3)))), 'row', 'col')) },
+    ['d'],
+  ),
   withVjp(
     'permuted',
     { y: pipe(rhs, L.solve(pipe(square, L.scale(0.1), L.add(pipe(shiftedEye(), L.scale(2)))), 'row', 'col')) },
