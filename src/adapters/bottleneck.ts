@@ -8,12 +8,59 @@
  * that A(h) = h at init, exactly. `bert`, the published init: D, U ~ N(0, 0.02), so that A(h) is only near h.
  */
 import { pipe } from 'fp-ts/lib/function.js'
-import { add, childKey, dot, fill, gelu, normal, relu, scale, silu, uniform } from '../dsl/index.ts'
-import { adapter, param } from './adapter.ts'
+import {
+  add,
+  childKey,
+  div,
+  dot,
+  exp,
+  fill,
+  gelu,
+  map,
+  mul,
+  neg,
+  normal,
+  relu,
+  scale,
+  silu,
+  sum,
+  uniform,
+  zip,
+  type Tensor,
+} from '../dsl/index.ts'
+import { adapter, param, type ActivationHost } from './adapter.ts'
 import { choice, positiveInt, real } from './field.ts'
+import { identityAtInit, matchesDefinition, scaleZeroIsBase } from './laws/standard.ts'
 
 /** f, by AdapterHub's names */
 const functions = { swish: silu, relu, gelu } as const
+
+/** f by its formula: z / (1 + e^-z), max(z, 0), z/2 (1 + erf(z / sqrt 2)) */
+const formulas: { readonly [K in keyof typeof functions]: (z: Tensor<'token' | 'm'>) => Tensor<'token' | 'm'> } = {
+  swish: (z) => pipe(z, div(pipe(z, neg, exp, add(1)))),
+  relu: zip('max')(0),
+  gelu: (z) => pipe(z, scale(Math.SQRT1_2), map('erf'), add(1), mul(z), scale(0.5)),
+}
+
+interface BottleneckConfig {
+  readonly nonlinearity: keyof typeof functions
+  readonly scaling: number
+  readonly init: 'mam_adapter' | 'bert'
+}
+interface BottleneckParams {
+  readonly down: Tensor<'m' | 'in'>
+  readonly downBias: Tensor<'m'>
+  readonly up: Tensor<'in' | 'm'>
+  readonly upBias: Tensor<'in'>
+}
+
+/** A(h) entry by entry:  h_j + s (sum_m U_jm f(sum_i D_mi h_i + c_m) + e_j) */
+const definition =
+  ({ nonlinearity, scaling }: BottleneckConfig) =>
+  (p: BottleneckParams, h: Tensor<'token' | 'in'>): Tensor<'token' | 'in'> => {
+    const z = pipe(p.down, mul(h), sum('in'), add(p.downBias))
+    return pipe(p.up, mul(formulas[nonlinearity](z)), sum('m'), add(p.upBias), mul(scaling), add(h))
+  }
 
 export const bottleneck = adapter({
   name: 'bottleneck',
@@ -101,4 +148,15 @@ export const bottleneck = adapter({
       shared_phm_rule: true,
     },
   },
+  laws: [
+    identityAtInit<BottleneckConfig>({
+      when: ({ init }) => init === 'mam_adapter',
+      reason: 'the published init is small, not zero',
+    }),
+    matchesDefinition<BottleneckConfig, BottleneckParams>((config) => (p, x, host) => {
+      // the law runs on the adapter's own kind of site
+      return definition(config)(p, (host as ActivationHost).call(x as Tensor<'token' | 'in'>))
+    }),
+    scaleZeroIsBase({ config: (c) => ({ ...c, scaling: 0 }) }),
+  ],
 })

@@ -41,6 +41,9 @@ export const positiveInt = (
   doc,
 })
 
+/** The field, which laws leave at its default: what does not change the mathematics, or only its rounding. */
+export const untried = <A>(field: Field<A>): Field<A> => ({ ...field, arbitrary: fc.constant(field.default) })
+
 /** A whole number of at least 0; laws leave it at the default. */
 export const natural = (byDefault: number, doc: string): Field<number> => ({
   codec: refined('an integer of at least 0', t.number, (n) => Number.isSafeInteger(n) && n >= 0),

@@ -13,6 +13,7 @@ import {
   compare,
   div,
   dot,
+  eye,
   map,
   merge,
   mul,
@@ -33,7 +34,12 @@ import {
 } from '../dsl/index.ts'
 import { adapter, param } from './adapter.ts'
 import { positiveInt, real } from './field.ts'
+import { identityAtInit, neuronAngles, normPreserving, orthogonal, rankAtMost } from './laws/standard.ts'
 import { reflectChain } from './rotations.ts'
+
+interface HraConfig {
+  readonly rank: number
+}
 
 /** U(-1/sqrt n, 1/sqrt n) over n columns, n = r/2 and each column twice; over all r where r is odd */
 const pairedColumns = (key: Key, width: DimLike, rank: number): Tensor<'in' | 'r'> => {
@@ -86,4 +92,18 @@ export const hra = adapter({
     fixed: { apply_GS: false, bias: 'none' },
     ignored: { init_weights: true },
   },
+  laws: [
+    identityAtInit<HraConfig>({
+      when: ({ rank }) => rank % 2 === 0,
+      reason: 'an odd number of reflections has no pairs',
+    }),
+    orthogonal<HraConfig, { readonly u: Tensor<'in' | 'r'> }>(() => (p, sizes) => ({
+      matrix: pipe(eye('from', 'in', sizes['in'] ?? 0), reflectChain(p.u)),
+      row: 'from',
+      col: 'in',
+    })),
+    normPreserving,
+    neuronAngles,
+    rankAtMost<HraConfig>(({ rank }) => rank),
+  ],
 })

@@ -3,7 +3,7 @@
  * their files (`files/`).
  */
 export * from './adapter.ts'
-export { choice, flag, natural, positiveInt, real, type Field, type Fields, type FieldsOf } from './field.ts'
+export { choice, flag, natural, positiveInt, real, untried, type Field, type Fields, type FieldsOf } from './field.ts'
 export * from './builtin.ts'
 export {
   runLaws,

@@ -10,25 +10,33 @@
  * gate a head (`tanh`), rounded to f16 before it multiplies (`f16Gate`, for inference: rounding has no derivative).
  */
 import { pipe } from 'fp-ts/lib/function.js'
+import { kit } from '../dsl/build.ts'
 import { dim, literal, type DimLike } from '../dsl/dim.ts'
 import {
   add,
   cast,
+  div,
   dot,
+  exp,
   fill,
+  map,
   mul,
+  neg,
   normal,
   rename,
   rsqrt,
   scalar,
+  scale,
   sizeOf,
   softmax,
   sum,
   tanh,
+  wrap,
   type Tensor,
 } from '../dsl/index.ts'
-import { adapter, param, type Param } from './adapter.ts'
-import { choice, flag, natural, positiveInt } from './field.ts'
+import { adapter, param, type AttentionHost, type AttentionInput, type Param } from './adapter.ts'
+import { choice, flag, natural, positiveInt, untried } from './field.ts'
+import { matchesDefinition, scaleZeroIsBase } from './laws/standard.ts'
 
 interface Gating {
   readonly gate: 'scalar' | 'tanh'
@@ -57,6 +65,29 @@ const gateSizes = (gate: Gating['gate'], sizes: Readonly<Record<Heads, DimLike>>
 const gateParam = (gate: Gating['gate'], sizes: Readonly<Record<Heads, DimLike>>): Param<Heads> =>
   param(gate === 'tanh' ? ['kv', 'group'] : [], gateSizes(gate, sizes))
 
+interface LlamaAdapterParams {
+  readonly prompt: Tensor<'prompt' | 'in'>
+  readonly gate: Tensor<Heads>
+}
+
+/** (1 - e^-2z) / (1 + e^-2z) */
+const tanhOf = <A extends string>(z: Tensor<A>): Tensor<A> => {
+  const e = pipe(z, scale(-2), exp)
+  return pipe(e, neg, add(1), div(pipe(e, add(1))))
+}
+
+/** y + g sum_p (e^{s_p} / sum_p' e^{s_p'}) v_p,  s_p = sum_h q_h k_ph / sqrt h: term by term */
+const definition =
+  ({ gate }: Gating) =>
+  (p: LlamaAdapterParams, x: AttentionInput, host: AttentionHost): Tensor<'token' | 'kv' | 'group' | 'h'> => {
+    const P = pipe(p.prompt, rename({ prompt: 'token' }))
+    const k = pipe(host.projectKey(P), rename({ token: 'prompt' }))
+    const v = pipe(host.projectValue(P), rename({ token: 'prompt' }))
+    const e = pipe(x.q, mul(k), sum('h'), div(pipe(fill(1)({ h: sizeOf(x.q, 'h') }), sum('h'), map('sqrt'))), exp)
+    const g = gate === 'tanh' ? tanhOf(p.gate) : p.gate
+    return pipe(e, mul(v), sum('prompt'), div(pipe(e, sum('prompt'))), mul(g), add(host.call(x)))
+  }
+
 export const llamaAdapter = adapter({
   name: 'llama-adapter',
   doc: 'gated prompts beside the tokens in attention',
@@ -66,7 +97,7 @@ export const llamaAdapter = adapter({
     length: positiveInt(10, 'K, the number of prompts'),
     layers: natural(0, 'how many of the last layers; 0 is all'),
     gate: choice(['scalar', 'tanh'], "one gate a layer, as PEFT's, or tanh of one a head, as the original's"),
-    f16Gate: flag(false, "rounds the gate to f16 as the original's code does; inference only"),
+    f16Gate: untried(flag(false, "rounds the gate to f16 as the original's code does; inference only")),
   },
   params: ({ length, gate }, sizes) => ({
     prompt: param(['prompt', 'in'], { prompt: length, in: sizes.in }),
@@ -100,5 +131,11 @@ export const llamaAdapter = adapter({
       config: { length: 'adapter_len', layers: 'adapter_layer' },
       implies: { gate: 'tanh' },
     },
+  ],
+  laws: [
+    matchesDefinition<Gating, LlamaAdapterParams>(
+      (config) => (p, x, host) => definition(config)(p, x as AttentionInput, host as AttentionHost),
+    ),
+    scaleZeroIsBase({ params: (p) => ({ ...p, gate: wrap(kit.map('mul', p['gate']!.node, kit.scalar(0))) }) }),
   ],
 })

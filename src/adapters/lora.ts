@@ -10,6 +10,7 @@ import { pipe } from 'fp-ts/lib/function.js'
 import { add, dot, fill, scale, uniform } from '../dsl/index.ts'
 import { adapter, param } from './adapter.ts'
 import { flag, positiveInt, real } from './field.ts'
+import { rankAtMost, scaleZeroIsBase } from './laws/standard.ts'
 
 /** s */
 const scaling = ({
@@ -88,4 +89,8 @@ export const lora = adapter({
     oneOf: { init_lora_weights: [true, false, 'gaussian', 'orthogonal'] },
     ignored: { ensure_weight_tying: false, loftq_config: {}, megatron_core: 'megatron.core', qalora_group_size: 16 },
   },
+  laws: [
+    rankAtMost<{ readonly rank: number }>(({ rank }) => rank),
+    scaleZeroIsBase({ config: (c) => ({ ...c, alpha: 0 }) }),
+  ],
 })

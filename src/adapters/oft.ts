@@ -30,6 +30,7 @@ import {
 } from '../dsl/index.ts'
 import { adapter, param } from './adapter.ts'
 import { flag, positiveInt } from './field.ts'
+import { neuronAngles, normPreserving, orthogonal } from './laws/standard.ts'
 import { cayley, nearestDivisor, pairsOf, skew } from './rotations.ts'
 
 interface OftConfig {
@@ -101,4 +102,12 @@ export const oft = adapter({
     ignored: { eps: 6e-5, init_weights: true, module_dropout: 0, num_cayley_neumann_terms: 5 },
     stated: ['use_cayley_neumann'],
   },
+  laws: [
+    orthogonal<OftConfig, { readonly v: Tensor<'block' | 'pair'> }>((config) => (p, sizes) => {
+      const b = nearestDivisor(sizes['in'] ?? 0, config.block)
+      return { matrix: pipe(byBlock(config, p.v), skew(b), cayley(b)), row: 'i', col: 'j' }
+    }),
+    normPreserving,
+    neuronAngles,
+  ],
 })
