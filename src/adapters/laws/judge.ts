@@ -41,8 +41,8 @@ export type Judgement =
     }
 
 export const TEETH = 1e-3
-/** below this a bound is that of underflow alone */
-const NOTHING = 1e-30
+/** tensors are of order one: a value that vanishes (the gradient of a unit that is off) is measured against this */
+const SMALLEST = 1e-6
 /** a nonzero claim is refuted only if the tensor vanishes at this many independent points */
 const POINTS = 8
 
@@ -112,7 +112,7 @@ const compare = (
   const right = layOut(r.value, dims).data
   const rightBound = layOut(boundOf(r), dims).data
   const extra = slack === undefined ? undefined : layOut(slack.value, dims).data
-  const own = claim.kind === 'zero' ? 1 : Math.max(largest(l.value.data), largest(right))
+  const own = claim.kind === 'zero' ? 1 : Math.max(SMALLEST, largest(l.value.data), largest(right))
   const scale = Math.max(own, size === undefined ? 0 : largest(size.value.data))
   let share = 0
   let widest = 0
@@ -128,7 +128,7 @@ const compare = (
     share = Math.max(share, ratio)
   }
   if (worst !== undefined) return { kind: 'broken', label, why: 'the sides differ', worst, claim }
-  return widest > TEETH * scale && widest > NOTHING ? { kind: 'vacuous', label } : { kind: 'held', share }
+  return widest > TEETH * scale ? { kind: 'vacuous', label } : { kind: 'held', share }
 }
 
 // --------------------------------------------------------------------------------- interpreters

@@ -8,7 +8,7 @@
 import { kit } from '../../dsl/build.ts'
 import { topological, type Node } from '../../dsl/node.ts'
 import type { AnyTensor } from '../../dsl/program.ts'
-import type { Adapter, AttentionHost, Config, LinearHost, Params } from '../adapter.ts'
+import type { Adapter, Config, Params } from '../adapter.ts'
 import type { Host } from '../compose.ts'
 import { mutators, type Mutator } from './mutators.ts'
 
