@@ -34,7 +34,7 @@ import {
 } from '../dsl/index.ts'
 import { adapter, param } from './adapter.ts'
 import { positiveInt, real } from './field.ts'
-import { identityAtInit, neuronAngles, normPreserving, orthogonal, rankAtMost } from './laws/standard.ts'
+import { identityAtInit, neuronAngles, orthogonal } from './laws/standard.ts'
 import { reflectChain } from './rotations.ts'
 
 interface HraConfig {
@@ -102,8 +102,6 @@ export const hra = adapter({
       row: 'from',
       col: 'in',
     })),
-    normPreserving,
     neuronAngles,
-    rankAtMost<HraConfig>(({ rank }) => rank),
   ],
 })

@@ -30,7 +30,7 @@ import {
 } from '../dsl/index.ts'
 import { adapter, param } from './adapter.ts'
 import { flag, positiveInt } from './field.ts'
-import { neuronAngles, normPreserving, orthogonal } from './laws/standard.ts'
+import { neuronAngles, orthogonal } from './laws/standard.ts'
 import { cayley, nearestDivisor, pairsOf, skew } from './rotations.ts'
 
 interface OftConfig {
@@ -107,7 +107,6 @@ export const oft = adapter({
       const b = nearestDivisor(sizes['in'] ?? 0, config.block)
       return { matrix: pipe(byBlock(config, p.v), skew(b), cayley(b)), row: 'i', col: 'j' }
     }),
-    normPreserving,
     neuronAngles,
   ],
 })
