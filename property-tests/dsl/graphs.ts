@@ -45,11 +45,11 @@ const smooth: ReadonlyArray<Step> = [
   on((pick, x) => kit.concat([x, kit.map('neg', x)], axis(pick, x))),
   on((pick, x) => kit.cumsum(x, axis(pick, x))),
   on((_, x) => kit.reshape(x, ['a', 'b'], [{ name: 'm', size: dim(6) }])),
-  on((_, x) => kit.stopGrad(x)),
   on((pick, x) => kit.gather(x, kit.iota('t', pick([1, 3])), axis(pick, x))),
 ]
 
 const rough: ReadonlyArray<Step> = [
+  on((_, x) => kit.stopGrad(x)),
   on((pick, x) => kit.reduce(pick(['max', 'min']), x, [axis(pick, x)])),
   on((pick, x) => kit.map(pick(['abs', 'sign', 'floor', 'round']), x)),
   on((pick, x) => kit.cast(x, pick(['f16', 'bf16', 'i32', 'bool']))),

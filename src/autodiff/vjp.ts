@@ -113,6 +113,20 @@ export const hvp = <P extends Tensors>(loss: Tensor<never>, wrt: P, v: P): P => 
   return grad(wrap<never>(inner), wrt)
 }
 
+/** A region is closed: it may read its params and nothing else. Answers the fault, for a function of that name. */
+const free = (results: ReadonlyArray<Node>, params: ReadonlyArray<Node>): ((name: string) => Node) | undefined => {
+  const outer = topological(results).find((n) => n.op === 'input' && !params.includes(n))
+  return outer?.op !== 'input'
+    ? undefined
+    : (name) =>
+        kit.fault({
+          at: name,
+          expected: 'a function of its arguments only',
+          actual: `it also reads '${outer.attrs.name}'`,
+          hint: 'pass it as an argument',
+        })
+}
+
 /**
  * A function with a VJP of its own. `rule(args, y, ct)` answers the cotangents of the args; the law
  * `custom = derived` is generated for every use.
@@ -131,6 +145,8 @@ export const withVjp =
     const params = args.map((a, i) => kit.input(`arg${String(i)}`, a.node.type.dims, a.node.type.dtype))
     const result = f(...params.map((p) => wrap<string>(p))).node
     if (result.op === 'fault') return wrap(result)
+    const captured = free([result], params)
+    if (captured !== undefined) return wrap(captured(name))
     const y = kit.input('y', result.type.dims, result.type.dtype)
     const ct = kit.input('ct', result.type.dims, result.type.dtype)
     const body: Region = { params, results: [result] }
@@ -142,6 +158,8 @@ export const withVjp =
     const results = cts.map((c, i) => (c.node.op === 'fault' ? c.node : kit.fit(c.node, params[i]?.type.dims ?? [])))
     const faultyRule = results.find((r) => r.op === 'fault')
     if (faultyRule !== undefined) return wrap(faultyRule)
+    const capturedByRule = free(results, [...params, y, ct])
+    if (capturedByRule !== undefined) return wrap(capturedByRule(`${name}'s rule`))
     return wrap(
       kit.call(
         name,

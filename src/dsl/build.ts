@@ -3,11 +3,23 @@
  * carries what was wrong and where in the user's code. Total: nothing here throws.
  */
 import * as E from 'fp-ts/lib/Either.js'
-import { dim, type DimLike } from './dim.ts'
+import { dim, sameDim, type DimLike } from './dim.ts'
 import type { DType } from './dtype.ts'
 import type { Fault } from './fault.ts'
 import type { Kit } from './kit.ts'
-import { axisOf, hasAxis, intern, topological, type Attrs, type Dims, type Node, type Op, type Region } from './node.ts'
+import {
+  axisOf,
+  hasAxis,
+  showType,
+  intern,
+  topological,
+  type Attrs,
+  type Axis,
+  type Dims,
+  type Node,
+  type Op,
+  type Region,
+} from './node.ts'
 import { rowOf } from './primitive.ts'
 
 /** The first stack frame outside the library's own folders: the user's line. */
@@ -55,6 +67,13 @@ const fit = (x: Node, dims: Dims): Node => {
   return kit.broadcast(summed, dims)
 }
 
+/** x has an axis of this name already, and of another size */
+const clash = (x: Node, { name, size }: Axis): Node => {
+  const site = userSite()
+  const expected = `axis '${name}' of size ${size.key}, or none`
+  return faultNode({ at: 'broadcast', expected, actual: showType(x.type), ...(site === undefined ? {} : { site }) })
+}
+
 /** a node with every param replaced */
 const inline = (region: Region, args: ReadonlyArray<Node>): ReadonlyArray<Node> => {
   const by = new Map<Node, Node>(region.params.map((p, i) => [p, args[i] ?? p]))
@@ -86,6 +105,8 @@ export const kit: Kit = {
     return moved.length === 0 ? x : make('rename', [x], { axes: Object.fromEntries(moved.sort()) })
   },
   broadcast: (x, dims) => {
+    const other = dims.find((d) => !sameDim(axisOf(x.type, d.name)?.size ?? d.size, d.size))
+    if (other !== undefined && x.op !== 'fault') return clash(x, other)
     const fresh = dims.filter((d) => !hasAxis(x.type, d.name))
     return fresh.length === 0 || x.op === 'fault' ? x : make('broadcast', [x], { dims: fresh })
   },

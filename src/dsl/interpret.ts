@@ -4,10 +4,10 @@
  */
 import * as E from 'fp-ts/lib/Either.js'
 import type { NonEmptyArray } from 'fp-ts/lib/NonEmptyArray.js'
-import { evalDim, literal, symbolsOf, type Dim, type Sizes } from './dim.ts'
+import { dim, evalDim, literal, subDim, symbolsOf, type Dim, type Sizes } from './dim.ts'
 import { dtypes, isFloat } from './dtype.ts'
 import type { Checked, Fault } from './fault.ts'
-import { showType, topological, type Dims, type Node, type Region } from './node.ts'
+import { axisOf, showType, topological, type Dims, type Node, type Region } from './node.ts'
 import { rowOf, type Bounded } from './primitive.ts'
 import type { Program } from './program.ts'
 import { elements, layOut, type ConcreteDims, type Value } from './value.ts'
@@ -169,19 +169,35 @@ const boundNodes = (
   })
 }
 
-/** every quotient in the program must be exact at these sizes, and no size negative */
+/** the stretches of an axis that a node reads or writes beyond its dims: none may be negative */
+const stretches = (n: Node): ReadonlyArray<readonly [axis: string, part: Dim]> => {
+  if (n.op === 'pad') return [n.attrs.before, n.attrs.after].map((d) => [n.attrs.axis, d])
+  if (n.op !== 'slice') return []
+  const { axis, start, size } = n.attrs
+  const whole = axisOf(n.args[0]!.type, axis)?.size ?? dim(0)
+  return [start, subDim(subDim(whole, start), size)].map((d) => [axis, d])
+}
+
+/** at these sizes every quotient is exact, no size negative, and every slice inside its axis; in regions too */
+const sizeFaults = (roots: ReadonlyArray<Node>, sizes: Sizes): ReadonlyArray<Fault> =>
+  topological(roots).flatMap((n) => {
+    const sized = [...n.type.dims.map((d) => [d.name, d.size] as const), ...stretches(n)]
+    const own = sized.flatMap(([name, d]): ReadonlyArray<Fault> => {
+      const s = evalDim(d, sizes)
+      if (E.isRight(s) && s.right >= 0) return []
+      const [expected, actual] = E.isLeft(s)
+        ? [s.left, d.key]
+        : ['a size of at least 0', `${d.key} = ${String(s.right)}`]
+      return [{ at: `${n.op}, axis '${name}'`, expected, actual }]
+    })
+    return n.op === 'call' ? [...own, ...sizeFaults(n.attrs.body.results, sizes)] : own
+  })
+
 const checkSizes = (program: Program, sizes: Sizes): Checked<Sizes> => {
-  const faults: Fault[] = []
-  for (const n of topological(program.outputs.map((o) => o.node)))
-    for (const d of n.type.dims) {
-      const s = evalDim(d.size, sizes)
-      if (E.isLeft(s) || s.right < 0)
-        faults.push({
-          at: `${n.op}, axis '${d.name}'`,
-          expected: E.isLeft(s) ? s.left : 'a size of at least 0',
-          actual: E.isLeft(s) ? d.size.key : String(s.right),
-        })
-    }
+  const faults = sizeFaults(
+    program.outputs.map((o) => o.node),
+    sizes,
+  )
   return faults.length > 0 ? E.left(faults as unknown as NonEmptyArray<Fault>) : E.right(sizes)
 }
 

@@ -25,9 +25,9 @@ export interface Tensor<A extends string, D extends DType = 'f32'> {
   readonly node: Node
 }
 
-/** What the compiler says when an axis is missing. */
+/** What the compiler says when an axis is missing: `MissingAxis<"inn", "token" | "in">`, the axis and those there are. */
 interface MissingAxis<Axis extends string, Of extends string> {
-  readonly error: `axis '${Axis}' is not an axis of this tensor; it has: ${Of}`
+  readonly 'no such axis': readonly [Axis, Of]
 }
 export type Has<O extends string, A extends string> = [O] extends [A] ? unknown : MissingAxis<Exclude<O, A>, A>
 
@@ -248,7 +248,12 @@ export const concat =
     const all = dims.filter((d, i) => dims.findIndex((e) => e.name === d.name) === i)
     return wrap(
       kit.concat(
-        nodes.map((n) => kit.broadcast(n, all)),
+        nodes.map((n) =>
+          kit.broadcast(
+            n,
+            all.filter((d) => axisOf(n.type, d.name) === undefined),
+          ),
+        ),
         axis,
       ),
     )
