@@ -53,7 +53,7 @@ export const readConfigOption = (adapter: Adapter, text: string | undefined): Ch
   return E.flatMap(text === undefined ? E.right({}) : parseJson(at, text), (json): Checked<Config> => {
     if (typeof json !== 'object' || json === null || Array.isArray(json))
       return E.left([{ at, expected: 'a JSON object', actual: text ?? '' }])
-    const given = new Map(Object.entries(json as object))
+    const given = new Map(Object.entries(json))
     const fields = Object.keys(adapter.config)
     const unknown = [...given.keys()]
       .filter((key) => !fields.includes(key))

@@ -67,7 +67,9 @@ const speak =
     const { temperature, topP, tokens: count, seed: from } = options
     const ids = [...prompt.right]
     const quiet = options.json === true
-    const stream = streamer(tokenizer.right, (text) => void (quiet || terminal.out.write(text)))
+    const stream = streamer(tokenizer.right, (text) => {
+      if (!quiet) terminal.out.write(text)
+    })
     stream.push(ids)
     const made = await generate(speaker, prompt.right, count, { temperature, topP, seed: from }, (id) => {
       ids.push(id)

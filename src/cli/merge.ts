@@ -58,6 +58,28 @@ const replaced = (
     }),
   )
 
+const number = new Float32Array(1)
+const asBits = new Uint32Array(number.buffer)
+
+/**
+ * x to f32, rounded to odd: where x is not an f32, the neighbour whose last bit is 1. A further rounding to f16 or bf16
+ * then gives what rounding x itself would have given. Boldo and Melquiond 2008.
+ */
+export const roundToOdd = (x: number): number => {
+  number[0] = x
+  if (number[0] === x || !Number.isFinite(number[0])) return number[0]
+  // the neighbour towards zero, then its last bit set
+  if (Math.abs(number[0]) > Math.abs(x)) asBits[0]! -= 1
+  asBits[0]! |= 1
+  return number[0]
+}
+
+/** how a weight is rounded on its way into the format that it is written in */
+const roundingFor =
+  ({ loaded }: OpenModel, dtype: DType | undefined) =>
+  (name: string): ((x: number) => number) =>
+    (dtype ?? loaded.tensors.get(name)?.dtype) === 'F32' ? Math.fround : roundToOdd
+
 // --------------------------------------------------------------------------------- interpreters
 
 const mergeAndWrite = (
@@ -66,7 +88,7 @@ const mergeAndWrite = (
   { out, dtype }: MergeOptions,
 ): Checked<number> =>
   pipe(
-    mergeInto(model.weights, grafted, asValues(graftedParams(grafted), params)),
+    mergeInto(model.weights, grafted, asValues(graftedParams(grafted), params), roundingFor(model, dtype)),
     E.flatMap((merged) =>
       E.flatMap(copyTokenizer(model.loaded), (others) => {
         const names = new Set(grafted.sites.map(({ path }) => `${path}.weight`))

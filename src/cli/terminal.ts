@@ -1,8 +1,9 @@
 /** Where a verb writes: results on `out`, progress and faults on `err`. Tests bring their own. */
 import * as E from 'fp-ts/lib/Either.js'
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js'
-import { showFaults } from '../dsl/index.ts'
+import { showFault, showFaults } from '../dsl/index.ts'
 import type { Faults } from '../models/index.ts'
+import { userFault } from './thrown.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -31,10 +32,21 @@ export const warn = ({ err }: Terminal, warnings: ReadonlyArray<string>): void =
 
 export const printJson = ({ out }: Terminal, json: unknown): void => void out.write(`${JSON.stringify(json)}\n`)
 
+/** What threw, for people: where a user's own code did, else the whole stack. */
+const showThrown = (e: unknown): string => {
+  const fault = userFault("the adapter's code", e)
+  if (fault !== undefined) return showFault(fault)
+  return `internal error, please report it: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
+}
+
 /** 1 and the faults on `err`, or the work's own code. */
-export const exitCodeOf = async (terminal: Terminal, work: Work): Promise<number> => {
-  const done = await work()
-  if (E.isRight(done)) return done.right
-  terminal.err.write(`${showFaults(done.left)}\n`)
+export const exitCodeOf = async ({ err }: Terminal, work: Work): Promise<number> => {
+  try {
+    const done = await work()
+    if (E.isRight(done)) return done.right
+    err.write(`${showFaults(done.left)}\n`)
+  } catch (e) {
+    err.write(`${showThrown(e)}\n`)
+  }
   return 1
 }

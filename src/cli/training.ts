@@ -184,18 +184,22 @@ const jobOf = ({ model, grafted, options }: Plan): Job => ({
   target: options.target,
 })
 
-const heldOutOf = async (plan: Plan, params: TrainState['params']): Promise<Checked<number>> => {
+const heldOutOf = async (plan: Plan, params: TrainState['params'], terminal: Terminal): Promise<Checked<number>> => {
   const { rows, length } = plan.recipe
-  return heldOutLoss(jobOf(plan), params, plan.data.split.heldOut, rows, length)()
+  const bar = startProgress(terminal, 'held-out loss')
+  const { heldOut } = plan.data.split
+  const loss = await heldOutLoss(jobOf(plan), params, heldOut, rows, length, Infinity, bar.update)()
+  bar.stop()
+  return loss
 }
 
 /** the state before the first step, with the held-out loss of the parameters as they are made */
-const begin = async (plan: Plan): Promise<Checked<SavedRun>> => {
+const begin = async (plan: Plan, terminal: Terminal): Promise<Checked<SavedRun>> => {
   const { grafted, model, recipe, run } = plan
   const initial = initialParams(grafted, recipe.seed, (path) => model.weights[`${path}.weight`])
   if (E.isLeft(initial)) return initial
   const state = startState(initial.right, recipe.optimiser)
-  return E.map((before: number): SavedRun => ({ run, before, state }))(await heldOutOf(plan, state.params))
+  return E.map((before: number): SavedRun => ({ run, before, state }))(await heldOutOf(plan, state.params, terminal))
 }
 
 /** All steps that the saved run lacks, saved on the way. What a fault leaves is removed, unless it can be taken up again. */
@@ -263,8 +267,9 @@ const finish = async (
   { before }: SavedRun,
   state: TrainState,
   begun: number,
+  terminal: Terminal,
 ): Promise<Checked<TrainedRun>> => {
-  const after = await heldOutOf(plan, state.params)
+  const after = await heldOutOf(plan, state.params, terminal)
   if (E.isLeft(after)) return after
   const { options, grafted, recipe, data } = plan
   const count = (shape: ReadonlyArray<number>): number => shape.reduce((a, b) => a * b, 1)
@@ -334,9 +339,11 @@ export const performTraining = async (options: TrainOptions, terminal: Terminal)
   }
   const params = graftedParams(plan.grafted)
   const from =
-    start.right === 'saved' ? readRun(options.out, plan.run, params, plan.recipe.optimiser) : await begin(plan)
+    start.right === 'saved'
+      ? readRun(options.out, plan.run, params, plan.recipe.optimiser)
+      : await begin(plan, terminal)
   if (E.isLeft(from)) return from
   terminal.err.write(`held-out loss before: ${from.right.before.toFixed(5)}\n`)
   const trained = await proceed(plan, from.right, terminal)
-  return E.isLeft(trained) ? trained : finish(plan, from.right, trained.right, begun)
+  return E.isLeft(trained) ? trained : finish(plan, from.right, trained.right, begun, terminal)
 }

@@ -14,6 +14,7 @@ import type { Adapter } from '../adapters/index.ts'
 import { failWith, unlessFaults } from '../adapters/files/codec.ts'
 import { readBytes } from '../adapters/files/bytes.ts'
 import type { Checked, Fault } from '../dsl/index.ts'
+import { userFault } from './thrown.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -73,22 +74,14 @@ const bundle = async (file: string, outfile: string): Promise<Checked<void>> => 
 
 // --------------------------------------------------------------------------------------- loading
 
-/** where in the user's own files an error arose */
-const siteOf = (e: Error): string | undefined =>
-  (e.stack ?? '')
-    .split('\n')
-    .slice(1)
-    .map((line) => /((?:file:\/\/)?[^\s(]+:\d+:\d+)\)?$/.exec(line)?.[1]?.replace('file://', ''))
-    .find((at) => at !== undefined && !at.startsWith('node:') && !at.includes('/node_modules/'))
-
 const run = async (file: string, outfile: string): Promise<Checked<unknown>> => {
   try {
     const loaded: unknown = await import(pathToFileURL(outfile).href)
     return E.right(loaded)
   } catch (e) {
-    const site = e instanceof Error ? siteOf(e) : undefined
-    const actual = e instanceof Error ? e.message : String(e)
-    return E.left([{ at: file, expected: 'a file that runs', actual, ...(site === undefined ? {} : { site }) }])
+    const fault = userFault(file, e)
+    if (fault === undefined) throw e
+    return E.left([fault])
   }
 }
 

@@ -263,6 +263,7 @@ export const heldOutLoss =
     rows: number,
     length: number,
     most = Infinity,
+    onBatch: (done: number, of: number) => void = () => undefined,
   ): TaskEither<Faults, number> =>
   async () => {
     const built = evaluationProgram(job.config, job.grafted, rows, length)
@@ -275,7 +276,7 @@ export const heldOutLoss =
     const compiled = await compile(built.right, { target: job.target, frozen: frozenWeights(job.weights, params) })()
     if (E.isLeft(compiled)) return compiled
     let [sum, count] = [0, 0]
-    for (const batch of batches) {
+    for (const [i, batch] of batches.entries()) {
       const ran = await compiled.right.run(
         onlyInputs(built.right, { ...params, ...batchInputs(filled(batch, rows)) }),
       )()
@@ -283,6 +284,7 @@ export const heldOutLoss =
       const valid = batch.rows * length
       sum += (ran.right['losses'] ?? new Float32Array()).subarray(0, valid).reduce((a, b) => a + b, 0)
       count += valid
+      onBatch(i + 1, batches.length)
     }
     compiled.right.dispose()
     return E.right(sum / count)
