@@ -9,7 +9,6 @@ import type { Value } from '../dsl/value.ts'
 import type { Arrays, Results, Running } from './executable.ts'
 import { checkFrozen, checkInputs, valuesOf } from './oracle.ts'
 import type { Stages } from './pipeline.ts'
-import { printGpuJs } from './print/gpujs.ts'
 import { loadGpuJs, type Mode, type Source } from './runtime/gpujs.ts'
 import { count } from './sizes.ts'
 
@@ -59,7 +58,7 @@ export const assemble = (
       const results = [...new Set(outputs.flatMap((o) => launchOf.get(o.node) ?? []))]
       const loaded = loadGpuJs(
         {
-          launches: plan.launches.map((l) => ({ printed: printGpuJs(l.kernel), args: l.args.map(sourceOf) })),
+          launches: plan.launches.map((l) => ({ printed: l.printed, args: l.args.map(sourceOf) })),
           inputs: uploads.map(plan.shapeOf),
           constants: constants.map((n) => ({
             shape: plan.shapeOf(n),

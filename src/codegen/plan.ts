@@ -6,6 +6,7 @@ import { membersOf, type Clusters } from './cluster.ts'
 import { showKernel, type Kernel } from './kernel.ts'
 import { bufferOf, layoutOf, type Layout } from './layout.ts'
 import { nest } from './nest.ts'
+import { printGpuJs, type Printed } from './print/gpujs.ts'
 import { count, namesOf, sizesOf } from './sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -20,6 +21,7 @@ export interface Launch {
   /** why a buffer ends here */
   readonly reason: string
   readonly flops: number
+  readonly printed: Printed
 }
 
 export interface Plan {
@@ -65,12 +67,30 @@ export const plan = (clusters: Clusters, nodes: ReadonlyArray<Node>): Plan => {
     return made
   }
   const isBuffer = (n: Node): boolean => n.op === 'input' || clusters.roots.has(n)
+  const printed = new Map<string, Printed>()
+  /** equal kernels are printed once: compile time must not grow with the number of layers */
+  const printedOnce = (k: Kernel): Printed => {
+    const key = showKernel(k)
+    const known = printed.get(key) ?? printGpuJs(k)
+    printed.set(key, known)
+    return known
+  }
   const launches = [...clusters.roots].flatMap(([root, reason]): ReadonlyArray<Launch> => {
     if (count(root) === 0) return []
     const { kernel, args } = nest(root, isBuffer, layout)
     const { inlined } = membersOf(clusters, root)
     const ops = inlined.flatMap((n) => (n.op === 'const' ? [] : [n.op === 'map' ? n.attrs.fn : n.op]))
-    return [{ kernel, root, args, ops, reason, flops: inlined.reduce((s, n) => s + flopsOf(n), 0) }]
+    return [
+      {
+        kernel,
+        root,
+        args,
+        ops,
+        reason,
+        flops: inlined.reduce((s, n) => s + flopsOf(n), 0),
+        printed: printedOnce(kernel),
+      },
+    ]
   })
   return { program: clusters.program, launches, shapeOf: (n) => bufferOf(n, layout(n), '').shape }
 }

@@ -1,7 +1,6 @@
 /** What was compiled, kernel by kernel: the data behind `explain`. */
 import type { Node } from '../dsl/node.ts'
 import type { Plan } from './plan.ts'
-import { printGpuJs } from './print/gpujs.ts'
 import { count } from './sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -61,7 +60,7 @@ export const reportOf = (plan: Plan, target: string): Report => {
     flops: l.flops,
     bytesRead: BYTES * sum(l.args.map(count)),
     bytesWritten: BYTES * count(l.root),
-    source: printGpuJs(l.kernel).source,
+    source: l.printed.source,
   }))
   const { inputs, outputs, name } = plan.program
   return {
@@ -69,9 +68,7 @@ export const reportOf = (plan: Plan, target: string): Report => {
     target,
     kernels,
     launches: kernels.length,
-    distinctKernels: new Set(
-      plan.launches.map((l) => `${l.kernel.output.shape.join('x')} ${printGpuJs(l.kernel).source}`),
-    ).size,
+    distinctKernels: new Set(plan.launches.map((l) => `${l.kernel.output.shape.join('x')} ${l.printed.source}`)).size,
     flops: sum(kernels.map((k) => k.flops)),
     bytesRead: sum(kernels.map((k) => k.bytesRead)),
     bytesWritten: sum(kernels.map((k) => k.bytesWritten)),

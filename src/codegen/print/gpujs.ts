@@ -6,7 +6,7 @@
  * helpers, no boolean values, whole numbers divided with half a step of margin.
  */
 import { substituteIndex, whole } from '../affine.ts'
-import type { Atom, Expr, Index, Kernel, Loop, Stmt } from '../kernel.ts'
+import type { Atom, Expr, Index, Kernel, Loop, Stmt, Term } from '../kernel.ts'
 import { scalarOp, type Spelling } from '../../dsl/scalar.ts'
 
 /** the largest f32; stands for the unit of max and min, since infinity has no literal on every backend */
@@ -46,15 +46,24 @@ const printer = (named: Named) => {
   }
   const atom = (a: Atom): string => {
     if (a.kind === 'axis' || a.kind === 'data' || !isOverGrid(a.of)) return atomText(a)
-    const text = atomText(a)
+    return name(atomText(a))
+  }
+  const name = (text: string): string => {
     const known = named.get(text)
     if (known !== undefined) return known.name
-    const name = `i${String(named.size)}`
-    named.set(text, { name, text })
-    return name
+    const fresh = `i${String(named.size)}`
+    named.set(text, { name: fresh, text })
+    return fresh
   }
+  const showTerm = ({ factor, atom: a }: Term): string =>
+    factor === 1 ? atom(a) : `${showNumber(factor)} * ${atom(a)}`
+  /** what depends on the cell alone is computed once for the cell, however often it is read */
   const index = (i: Index): string => {
-    const parts = i.terms.map(({ factor, atom: a }) => (factor === 1 ? atom(a) : `${showNumber(factor)} * ${atom(a)}`))
+    const fixed = i.terms.filter((t) => isOverGrid({ ...i, terms: [t] }))
+    const moving = i.terms.filter((t) => !fixed.includes(t)).map(showTerm)
+    const cell = fixed.map(showTerm).join(' + ')
+    const isPlain = fixed.length === 0 || (fixed.length === 1 && fixed[0]!.factor === 1)
+    const parts = [...(cell === '' ? [] : [isPlain ? cell : name(cell)]), ...moving]
     if (parts.length === 0) return String(i.offset)
     const sum = parts.join(' + ')
     return i.offset === 0 ? sum : i.offset > 0 ? `${sum} + ${String(i.offset)}` : `${sum} - ${String(-i.offset)}`
@@ -133,6 +142,22 @@ const copies = (body: ReadonlyArray<Stmt>, loop: Loop, at: ReadonlyArray<Index>)
     }),
   )
 }
+
+/** loops that are written out as a whole, inner ones first */
+const expand = (stmts: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> =>
+  stmts.flatMap((s) => {
+    if (s.kind !== 'for') return [s]
+    const body = expand(s.body)
+    const { loop } = s
+    const isFlat = body.every((b) => b.kind !== 'for')
+    if (!isFlat) return [{ ...s, body, loop: { ...loop, unroll: 1 } }]
+    if (loop.unroll < loop.size) return [{ ...s, body }]
+    return copies(
+      body,
+      loop,
+      Array.from({ length: loop.size }, (_, i) => whole(i)),
+    )
+  })
 
 // ------------------------------------------------------------------------------------- printing
 
@@ -247,7 +272,7 @@ const longestLoop = (stmts: ReadonlyArray<Stmt>): number =>
 
 export const printGpuJs = (k: Kernel): Printed => {
   const named: Named = new Map()
-  const lines = printStmts(cellOf(k.body), '  ', printer(named))
+  const lines = printStmts(expand(cellOf(k.body)), '  ', printer(named))
   const indices = [...named.values()].map(({ name, text }) => `  const ${name} = ${text};`)
   const source = [`function (${k.params.map((b) => b.name).join(', ')}) {`, ...indices, ...lines, '}'].join('\n')
   return { source, output: [...k.output.shape].reverse(), loopMaxIterations: longestLoop(k.body) }
