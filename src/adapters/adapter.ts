@@ -158,6 +158,8 @@ export interface Law {
   readonly claims: (s: Specimen) => ReadonlyArray<Claim>
   /** interval of generic parameters where the law holds only there, e.g. small Q for a truncated series */
   readonly domain?: { readonly params: readonly [number, number] }
+  /** proofs are not tried: the law's normal form grows beyond what the prover takes on */
+  readonly onlyTested?: boolean
 }
 
 // -------------------------------------------------------------------------- model: declaration

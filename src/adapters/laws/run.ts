@@ -181,7 +181,7 @@ const provedAt = (a: Adapter, law: Law, config: Config, prover: Prover): Readonl
 /** Proved: for a few random configs, small and therefore quick to give up on, and the default one, each for all sizes. */
 const proved = (a: Adapter, law: Law, settings: Settings): ProofBasis | undefined => {
   const { prover } = settings
-  if (prover === undefined || law.domain !== undefined) return undefined
+  if (prover === undefined || law.domain !== undefined || law.onlyTested === true) return undefined
   const configsTried = [...fc.sample(configs(a), { seed: settings.seed, numRuns: PROVED_CONFIGS }), defaults(a)].filter(
     (c) => law.notApplicable?.(a, c) === undefined,
   )

@@ -100,6 +100,7 @@ export const unmergeInverse: Law = {
 /** |w'_i| = |w_i| for every row of W' */
 export const normPreserving: Law = {
   name: 'normPreserving',
+  onlyTested: true,
   doc: 'rows of the merged weight keep their norms',
   notApplicable: onLinearSites,
   claims: (s) => {
@@ -113,6 +114,7 @@ export const normPreserving: Law = {
 /** <w'_i, w'_j> / |w'_i||w'_j| = <w_i, w_j> / |w_i||w_j|: hyperspherical energy is kept */
 export const neuronAngles: Law = {
   name: 'neuronAngles',
+  onlyTested: true,
   doc: 'rows of the merged weight keep their angles',
   notApplicable: onLinearSites,
   claims: (s) => {
@@ -159,6 +161,7 @@ export const orthogonal = <C = Config, P = Params>(
  */
 export const rankAtMost = <C = Config>(bound: (config: C) => number): Law => ({
   name: 'rankAtMost',
+  onlyTested: true,
   doc: 'the change of the weight has at most this rank',
   notApplicable: onLinearSites,
   claims: (s) => {

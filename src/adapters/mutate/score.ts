@@ -93,23 +93,22 @@ const holdsNot = (js: ReadonlyArray<Judgement>): boolean => js.some((j) => j.kin
 const saysNothing = (js: ReadonlyArray<Judgement>): boolean => js.some((j) => j.kind === 'vacuous')
 
 /**
- * The first law that fails on the mutant: refuted on a case, or vacuous on every case. Sizes at which the mutant
- * is ill-typed say nothing.
+ * The first law that fails on the mutant: refuted on a case, or vacuous on every seed at the first sizes. Sizes at
+ * which the mutant is ill-typed say nothing.
  */
 const killer = (m: Adapter, laws: ReadonlyArray<Law>, config: Config, seed: number): Law | undefined => {
-  let empty: ReadonlyArray<Law> = laws
   for (const [i, sizes] of tried.entries()) {
     const s = fittingSpecimen(m, config, sizes)
     if (!fits(s)) continue
-    const still: Law[] = []
-    for (const law of laws) {
-      const js = judge(law.claims(s), seed + i, law.domain)
-      if (holdsNot(js)) return law
-      if (saysNothing(js) && empty.includes(law)) still.push(law)
-    }
-    empty = still
+    const law = laws.find((l) => {
+      const claims = l.claims(s)
+      const at = (k: number) => judge(claims, seed + k, l.domain)
+      const js = at(i)
+      return holdsNot(js) || (i === 0 && saysNothing(js) && [1, 2, 3].every((k) => saysNothing(at(k))))
+    })
+    if (law !== undefined) return law
   }
-  return empty[0]
+  return undefined
 }
 
 // --------------------------------------------------------------------------------- interpreters
