@@ -373,11 +373,16 @@ const step = (m: Monomial): Step => {
   return undefined
 }
 
+const MOST_STEPS = 200
+
 /** The product in normal form: equalities used, truths once each, unused sums become sizes. */
 export const tidy = (m: Monomial): Poly => {
   if (Q.isZero(m.coef)) return []
   let now = m
-  for (let s = step(now); s !== undefined; s = step(now)) {
+  // every step is an equality, so stopping early is safe: two equalities may go on renaming one another
+  for (let n = 0; n < MOST_STEPS; n++) {
+    const s = step(now)
+    if (s === undefined) break
     if (s.kind === 'zero') return []
     now = s.next
   }
