@@ -13,7 +13,7 @@ import type { Value } from '../dsl/value.ts'
 import { assemble } from './assemble.ts'
 import type { Executable, Running } from './executable.ts'
 import { compileOracle } from './oracle.ts'
-import { stages } from './pipeline.ts'
+import { stages, type Stages } from './pipeline.ts'
 import { emptyReport, reportOf, type Report } from './report.ts'
 import type { Mode } from './runtime/gpujs.ts'
 
@@ -93,8 +93,8 @@ export const compile = (program: Program, options: CompileOptions): Running<Exec
     ),
   )
 
-/** What `compile` would make for gpu.js, without making it. */
-export const explain = (program: Program, sizes: Sizes = {}): Checked<Report> =>
-  E.map((s: { readonly plan: Parameters<typeof reportOf>[0] }) => reportOf(s.plan, 'gpujs'))(
-    stages(program, sizes, same),
-  )
+/** What `compile` would make for a target, without making it; the oracle has no kernels. */
+export const explain = (program: Program, sizes: Sizes = {}, target: TargetName = 'auto'): Checked<Report> =>
+  target === 'oracle'
+    ? E.right(emptyReport(program.name, target))
+    : E.map((s: Stages) => reportOf(s.plan, 'gpujs'))(stages(program, sizes, same))
