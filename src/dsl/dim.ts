@@ -1,8 +1,9 @@
 /**
- * Dims: sizes as polynomials with integer coefficients over named symbols, so that a program and a
- * proof hold for every size. `token*4 + 1`, `in`, `768`, and exact quotients such as `(in/8)`.
+ * Dims: sizes as polynomials over named symbols and the inverses of symbols and integers, so that a program and a
+ * proof hold for every size. `token*4 + 1`, `in`, `768`, and quotients such as `(in/8)`, exact when the program is run.
  *
- * Canonical form: terms sorted by their atoms, no zero coefficient; equal sizes have equal `key`s.
+ * Canonical form: terms sorted by their atoms, no zero coefficient, nothing left to cancel; equal sizes have equal
+ * `key`s. Only a quotient by a sum, `(in/a+b)`, is an atom of its own.
  */
 import * as E from 'fp-ts/lib/Either.js'
 
@@ -10,7 +11,7 @@ import * as E from 'fp-ts/lib/Either.js'
 
 interface Term {
   readonly coef: number
-  /** sorted names of symbols and quotients, with repetition: `['b', 'b', 't']` is b^2 t */
+  /** sorted symbols, inverses and quotients by sums, with repetition: `['(1/8)', 'b', 'b']` is b^2 / 8 */
   readonly atoms: ReadonlyArray<string>
 }
 
@@ -39,16 +40,63 @@ const quotients = new Map<string, Quotient>()
 const compareAtoms = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): number =>
   b.length - a.length || (a.join('*') < b.join('*') ? -1 : a.join('*') > b.join('*') ? 1 : 0)
 
-const showTerm = (t: Term): string =>
-  t.atoms.length === 0 ? String(t.coef) : (t.coef === 1 ? '' : `${String(t.coef)}*`) + t.atoms.join('*')
+/** x of the atom `(1/x)`, a symbol or an integer */
+const inverted = (atom: string): string | undefined => /^\(1\/([A-Za-z_][\w.]*|\d+)\)$/.exec(atom)?.[1]
+const isInteger = (name: string): boolean => /^\d+$/.test(name)
+
+const gcd = (a: number, b: number): number => (b === 0 ? Math.abs(a) : gcd(b, a % b))
+
+/** coef/div times symbols, over symbols */
+interface Ratio {
+  readonly coef: number
+  readonly div: number
+  readonly atoms: ReadonlyArray<string>
+  readonly over: ReadonlyArray<string>
+}
+
+const ratioOf = (t: Term): Ratio => {
+  const inverses = t.atoms.flatMap((a) => inverted(a) ?? [])
+  const over = inverses.filter((x) => !isInteger(x))
+  const atoms: string[] = []
+  for (const a of t.atoms.filter((x) => inverted(x) === undefined)) {
+    const i = over.indexOf(a)
+    if (i < 0) atoms.push(a)
+    else over.splice(i, 1)
+  }
+  const div = inverses.filter(isInteger).reduce((n, x) => n * Number(x), 1)
+  return { coef: t.coef, div, atoms: atoms.sort(), over: over.sort() }
+}
+
+const product = (coef: number, atoms: ReadonlyArray<string>): string =>
+  atoms.length === 0 ? String(coef) : (coef === 1 ? '' : `${String(coef)}*`) + atoms.join('*')
+
+const showTerm = (t: Term): string => {
+  const { coef, div, atoms, over } = ratioOf(t)
+  return div === 1 && over.length === 0 ? product(coef, atoms) : `(${product(coef, atoms)}/${product(div, over)})`
+}
+
+/** c/d + e/f in lowest terms */
+const addRatios = (c: number, d: number, e: number, f: number): readonly [number, number] => {
+  const [num, den] = [c * f + e * d, d * f]
+  const g = gcd(num, den) || 1
+  return [num / g, den / g]
+}
 
 const fromTerms = (raw: ReadonlyArray<Term>): Dim => {
-  const byAtoms = new Map<string, Term>()
-  for (const t of raw) {
-    const k = t.atoms.join('*')
-    byAtoms.set(k, { coef: t.coef + (byAtoms.get(k)?.coef ?? 0), atoms: t.atoms })
+  const sums = new Map<string, Ratio>()
+  for (const r of raw.map(ratioOf)) {
+    const k = `${r.atoms.join('*')}/${r.over.join('*')}`
+    const known = sums.get(k)
+    const [coef, div] = addRatios(r.coef, r.div, known?.coef ?? 0, known?.div ?? 1)
+    sums.set(k, { ...r, coef, div })
   }
-  const terms = [...byAtoms.values()].filter((t) => t.coef !== 0).sort((a, b) => compareAtoms(a.atoms, b.atoms))
+  const terms = [...sums.values()]
+    .filter((r) => r.coef !== 0)
+    .map(({ coef, div, atoms, over }): Term => {
+      const inverses = [...over, ...(div === 1 ? [] : [String(div)])].map((x) => `(1/${x})`)
+      return { coef, atoms: [...atoms, ...inverses].sort() }
+    })
+    .sort((a, b) => compareAtoms(a.atoms, b.atoms))
   const key = terms.length === 0 ? '0' : terms.map(showTerm).join('+')
   return Object.freeze({ terms, key, toJSON: () => key })
 }
@@ -75,48 +123,39 @@ export const scaleDim = (n: number, p: DimLike): Dim =>
 /** p - q */
 export const subDim = (p: DimLike, q: DimLike): Dim => addDim(p, scaleDim(-1, q))
 
-const removeAtoms = (from: ReadonlyArray<string>, what: ReadonlyArray<string>): ReadonlyArray<string> | undefined => {
-  const rest = [...from]
-  for (const a of what) {
-    const i = rest.indexOf(a)
-    if (i < 0) return undefined
-    rest.splice(i, 1)
+/** p q */
+export const mulDim = (p: DimLike, q: DimLike): Dim => {
+  const [x, y] = [dim(p), dim(q)]
+  // (n / sum) sum = n
+  for (const [a, b] of [
+    [x, y],
+    [y, x],
+  ] as const) {
+    const known =
+      a.terms.length === 1 && a.terms[0]!.atoms.length === 1 ? quotients.get(a.terms[0]!.atoms[0]!) : undefined
+    if (known?.den.key === b.key) return scaleDim(a.terms[0]!.coef, known.num)
   }
-  return rest
+  return fromTerms(
+    x.terms.flatMap((a) => y.terms.map((b) => ({ coef: a.coef * b.coef, atoms: [...a.atoms, ...b.atoms] }))),
+  )
 }
-
-/** (n/d) * d = n inside a term, where d is a single monomial */
-const cancelQuotients = (t: Term): Dim => {
-  for (const atom of t.atoms) {
-    const q = quotients.get(atom)
-    const d = q?.den.terms[0]
-    if (q === undefined || d === undefined || q.den.terms.length !== 1 || t.coef % d.coef !== 0) continue
-    const rest = removeAtoms(removeAtoms(t.atoms, [atom]) ?? [], d.atoms)
-    if (rest !== undefined) return mulDim(fromTerms([{ coef: t.coef / d.coef, atoms: rest }]), q.num)
-  }
-  return fromTerms([t])
-}
-
-/** p q, with (n/d) d = n */
-export const mulDim = (p: DimLike, q: DimLike): Dim =>
-  dim(p)
-    .terms.flatMap((a) =>
-      dim(q).terms.map((b) => cancelQuotients({ coef: a.coef * b.coef, atoms: [...a.atoms, ...b.atoms].sort() })),
-    )
-    .reduce((x, y) => fromTerms([...x.terms, ...y.terms]), fromTerms([]))
 
 export const productDim = (ds: ReadonlyArray<DimLike>): Dim => ds.reduce<Dim>((a, b) => mulDim(a, b), dim(1))
 
-/** p / q where every term of p divides by the monomial q, otherwise the atom `(p/q)`: exact when the program is run */
+/** 1/t, where t is made of symbols and integers only */
+const inverseOf = (t: Term): Term | undefined => {
+  const { coef, div, atoms, over } = ratioOf(t)
+  if (atoms.some((a) => quotients.has(a))) return undefined
+  const below = [...atoms, ...(Math.abs(coef) === 1 ? [] : [String(Math.abs(coef))])]
+  return { coef: Math.sign(coef) * div, atoms: [...over, ...below.map((a) => `(1/${a})`)] }
+}
+
+/** p / q, exact when the program is run: by a monomial it is a product with its inverse, by a sum an atom */
 export const divDim = (p: DimLike, q: DimLike): Dim => {
   const [num, den] = [dim(p), dim(q)]
-  const m = den.terms[0]
   if (den.key === num.key && num.key !== '0') return dim(1)
-  if (m !== undefined && den.terms.length === 1) {
-    const terms = num.terms.map((t) => ({ rest: removeAtoms(t.atoms, m.atoms), coef: t.coef / m.coef }))
-    if (terms.every((t) => t.rest !== undefined && Number.isInteger(t.coef)))
-      return fromTerms(terms.map((t) => ({ coef: t.coef, atoms: t.rest ?? [] })))
-  }
+  const inverse = den.terms.length === 1 ? inverseOf(den.terms[0]!) : undefined
+  if (inverse !== undefined) return mulDim(num, fromTerms([inverse]))
   const name = `(${num.key}/${den.key})`
   quotients.set(name, { num, den })
   return fromTerms([{ coef: 1, atoms: [name] }])
@@ -133,53 +172,62 @@ export const literal = (p: Dim): number | undefined =>
 /** Every symbol in the dim, those inside quotients included. */
 export const symbolsOf = (p: Dim): ReadonlyArray<string> => [
   ...new Set(
-    p.terms.flatMap((t) =>
-      t.atoms.flatMap((a) => {
+    p.terms.flatMap((t) => {
+      const { atoms, over } = ratioOf(t)
+      return [...atoms, ...over].flatMap((a) => {
         const q = quotients.get(a)
         return q === undefined ? [a] : [...symbolsOf(q.num), ...symbolsOf(q.den)]
-      }),
-    ),
+      })
+    }),
   ),
 ]
 
+const valueOf = (atom: string, sizes: Sizes): E.Either<string, number> => {
+  const q = quotients.get(atom)
+  if (q !== undefined) {
+    const [n, d] = [evalDim(q.num, sizes), evalDim(q.den, sizes)]
+    if (E.isLeft(n)) return n
+    return E.isLeft(d) ? d : exactly(n.right, d.right, q.num.key, q.den.key)
+  }
+  const s = Object.hasOwn(sizes, atom) ? sizes[atom] : undefined
+  return s === undefined ? E.left(`a size for symbol '${atom}'`) : E.right(s)
+}
+
+const exactly = (n: number, d: number, num: string, den: string): E.Either<string, number> =>
+  d === 0 || n % d !== 0 ? E.left(`${num} = ${String(n)} to be a multiple of ${den} = ${String(d)}`) : E.right(n / d)
+
+const productOf = (start: number, atoms: ReadonlyArray<string>, sizes: Sizes): E.Either<string, number> =>
+  atoms.reduce<E.Either<string, number>>(
+    (acc, a) => E.chain((n: number) => E.map((m: number) => n * m)(valueOf(a, sizes)))(acc),
+    E.right(start),
+  )
+
 /** The value under `sizes`; left: the reason (a symbol without a size, a quotient that is not exact). */
 export const evalDim = (p: Dim, sizes: Sizes): E.Either<string, number> => {
-  let total = 0
-  for (const t of p.terms) {
-    let product = t.coef
-    for (const a of t.atoms) {
-      const q = quotients.get(a)
-      if (q === undefined) {
-        const s = sizes[a]
-        if (s === undefined) return E.left(`a size for symbol '${a}'`)
-        product *= s
-        continue
-      }
-      const n = evalDim(q.num, sizes)
-      const d = evalDim(q.den, sizes)
-      if (E.isLeft(n)) return n
-      if (E.isLeft(d)) return d
-      if (d.right === 0 || n.right % d.right !== 0)
-        return E.left(`${q.num.key} = ${String(n.right)} to be a multiple of ${q.den.key} = ${String(d.right)}`)
-      product *= n.right / d.right
-    }
-    total += product
+  let [num, den] = [0, 1]
+  for (const r of p.terms.map(ratioOf)) {
+    const [n, d] = [productOf(r.coef, r.atoms, sizes), productOf(r.div, r.over, sizes)]
+    if (E.isLeft(n)) return n
+    if (E.isLeft(d)) return d
+    const alone = p.terms.length === 1 || d.right === 0
+    if (alone) return exactly(n.right, d.right, product(r.coef, r.atoms), product(r.div, r.over))
+    ;[num, den] = addRatios(num, den, n.right, d.right)
   }
-  return E.right(total)
+  return den === 1 ? E.right(num) : E.left(`${p.key} to be a whole number`)
 }
 
 /** Replaces symbols by dims: sizes for some, other names for others. */
-export const substituteDim = (p: Dim, by: Readonly<Record<string, Dim>>): Dim =>
-  p.terms.reduce<Dim>((sum, t) => {
-    const product = t.atoms.reduce<Dim>((acc, a) => {
-      const q = quotients.get(a)
-      return mulDim(
-        acc,
-        q === undefined ? (by[a] ?? dim(a)) : divDim(substituteDim(q.num, by), substituteDim(q.den, by)),
-      )
-    }, dim(t.coef))
-    return addDim(sum, product)
+export const substituteDim = (p: Dim, by: Readonly<Record<string, Dim>>): Dim => {
+  const one = (a: string): Dim => {
+    const q = quotients.get(a)
+    return q === undefined ? (by[a] ?? dim(a)) : divDim(substituteDim(q.num, by), substituteDim(q.den, by))
+  }
+  return p.terms.reduce<Dim>((sum, t) => {
+    const { coef, div, atoms, over } = ratioOf(t)
+    const [num, den] = [productDim([coef, ...atoms.map(one)]), productDim([div, ...over.map(one)])]
+    return addDim(sum, divDim(num, den))
   }, dim(0))
+}
 
 /** Reads what `key` prints: `2*a*b+(in/8)+3`. Unreadable text becomes the symbol it spells, which `check` then reports. */
 const parseDim = (text: string): Dim => {
