@@ -97,6 +97,13 @@ describe('judging', () => {
     expect(judge(equal(kit.map('sub', large, kit.scalar(2 ** 60)), x), 1)[0]).toMatchObject({ kind: 'vacuous' })
   })
 
+  test('numbers that are none never agree', () => {
+    const none = kit.map('div', kit.map('mul', x, kit.scalar(0)), kit.map('mul', x, kit.scalar(0)))
+    expect(judge(equal(none, none), 1)[0]).toMatchObject({ kind: 'vacuous' })
+    const infinite = kit.map('exp', kit.map('add', x, kit.scalar(1e6)))
+    expect(judge(equal(infinite, infinite), 1)[0]?.kind).not.toBe('held')
+  })
+
   test('a tie is undecided', () => {
     const third = kit.map('mul', kit.map('div', x, kit.scalar(3)), kit.scalar(3))
     const choice = kit.map('select', kit.map('gt', third, x), kit.scalar(5), kit.scalar(1))
@@ -153,6 +160,10 @@ describe('the built-in adapters', () => {
     expect(m.score, m.survivors.join('\n')).toBeGreaterThanOrEqual(PASSING_SCORE)
     expect(m.generated).toBe(m.stillborn + m.equivalent + m.killed + m.survivors.length)
     expect(m.killed).toBeGreaterThan(10)
+  })
+
+  test('a law that the original breaks kills no mutant', () => {
+    expect(Object.keys(scoreMutants(forgottenScale, seed).killers)).not.toContain('mergeEquivalent')
   })
 
   test('an adapter without a definition of its weight has weak laws, and its survivors are named', () => {

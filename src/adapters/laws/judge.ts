@@ -128,7 +128,7 @@ const compare = (
     share = Math.max(share, ratio)
   }
   if (worst !== undefined) return { kind: 'broken', label, why: 'the sides differ', worst, claim }
-  return widest > TEETH * scale ? { kind: 'vacuous', label } : { kind: 'held', share }
+  return Number.isFinite(widest) && widest <= TEETH * scale ? { kind: 'held', share } : { kind: 'vacuous', label }
 }
 
 // --------------------------------------------------------------------------------- interpreters

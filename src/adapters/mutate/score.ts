@@ -111,6 +111,10 @@ const killer = (m: Adapter, laws: ReadonlyArray<Law>, config: Config, seed: numb
   return undefined
 }
 
+/** a law that the original itself breaks says nothing about its mutants */
+const holdsHere = (a: Adapter, law: Law, config: Config, seed: number): boolean =>
+  tried.every((sizes, i) => !holdsNot(judge(law.claims(fittingSpecimen(a, config, sizes)), seed + i, law.domain)))
+
 // --------------------------------------------------------------------------------- interpreters
 
 /** Mutates every program of the adapter at every node, and counts what the laws notice. */
@@ -137,7 +141,7 @@ export const scoreMutants = (a: Adapter, seed: number): MutationResult => {
     }
   }
   for (const config of mutatedConfigs(a, laws, seed)) {
-    const applicable = laws.filter((l) => l.notApplicable?.(a, config) === undefined)
+    const applicable = laws.filter((l) => l.notApplicable?.(a, config) === undefined && holdsHere(a, l, config, seed))
     const exercise = (traced: Adapter): void => void wholeGraph(fittingSpecimen(traced, config, distinct))
     for (const m of mutationsOf(a, exercise)) meet(m, config, applicable)
   }
