@@ -179,6 +179,8 @@ export interface Files {
   readonly oneOf?: Readonly<Record<string, readonly [unknown, ...ReadonlyArray<unknown>]>>
   /** keys that mean nothing without such a feature: written like this, and not looked at */
   readonly ignored?: Readonly<Record<string, unknown>>
+  /** what the absence of a mapped key means to the library; other mapped keys must be stated */
+  readonly absent?: Readonly<Record<string, unknown>>
   /** keys that a file must state, because the library's own default is another */
   readonly stated?: ReadonlyArray<string>
   /** our config fields that this format stands for without a key */

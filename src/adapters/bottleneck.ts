@@ -116,6 +116,7 @@ export const bottleneck = adapter({
     },
     // m is d / reduction_factor, rounded down
     config: { nonlinearity: 'non_linearity', scaling: 'scaling', init: 'init_weights' },
+    absent: { init_weights: 'bert', scaling: 1 },
     fixed: {
       adapter_residual_before_ln: false,
       cross_adapter: false,

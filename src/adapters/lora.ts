@@ -74,6 +74,7 @@ export const lora = adapter({
     type: 'LORA',
     keys: { a: 'lora_A.weight', b: 'lora_B.weight' },
     config: { rank: 'r', alpha: 'lora_alpha', rslora: 'use_rslora' },
+    absent: { use_rslora: false },
     fixed: {
       bias: 'none',
       fan_in_fan_out: false,

@@ -96,6 +96,7 @@ export const oft = adapter({
     type: 'OFT',
     keys: { v: 'oft_R.weight' },
     config: { block: 'oft_block_size', blockShare: 'block_share' },
+    absent: { block_share: false },
     // r counts blocks instead of sizing them. PEFT's default is a truncated series, which turns the other way
     fixed: { bias: 'none', coft: false, fan_in_fan_out: false, r: 0, use_cayley_neumann: false },
     // module_dropout does nothing in PEFT

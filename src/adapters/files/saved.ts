@@ -115,8 +115,8 @@ const missingFeatures = (
 }
 
 /**
- * Our config from a file's keys, by the fields' codecs. A flag that is absent has its default; everything else
- * must be stated. Errors: ill-typed values, and features that are not here but switched on.
+ * Our config from a file's keys, by the fields' codecs. A key that is absent means what it means to the
+ * library, where that is said. Errors: ill-typed values, and features that are not here but switched on.
  */
 export const decodeFields = (
   file: string,
@@ -128,7 +128,8 @@ export const decodeFields = (
   const mapped = Object.entries(files.config).map(([field, key]): Checked<readonly [string, unknown]> => {
     const known = adapter.config[field]
     if (known === undefined) return failWith(`adapter ${adapter.name}`, `a config field '${field}'`, 'none')
-    if (!Object.hasOwn(json, key) && typeof known.default === 'boolean') return E.right([field, known.default])
+    if (!Object.hasOwn(json, key) && Object.hasOwn(files.absent ?? {}, key))
+      return E.right([field, files.absent?.[key]])
     return E.map((value: unknown) => [field, value] as const)(decodeJson(file, known.codec, json[key], [...under, key]))
   })
   const defaults = Object.entries(adapter.config).map(([field, { default: value }]) => [field, value] as const)
