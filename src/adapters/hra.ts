@@ -82,7 +82,10 @@ export const hra = adapter({
       const N = pipe(p.u, mul(pipe(p.u, square, sum('in'), rsqrt)))
       const cosines = pipe(N, dot(pipe(N, rename({ r: 'c' })), 'in'))
       const others = pipe(cosines, where(pipe(iota('r', rank), compare('ne')(iota('c', rank))), 0))
-      return pipe(others, square, sum('r', 'c'), map('sqrt'), scale(orthogonality))
+      const squares = pipe(others, square, sum('r', 'c'))
+      // at 0 the root has no derivative: there it is 0, as torch's norm has it
+      const some = pipe(squares, compare('gt')(0))
+      return pipe(squares, where(some, 1), map('sqrt'), where(some, 0), scale(orthogonality))
     },
   files: {
     library: 'peft',
