@@ -11,7 +11,7 @@ const points = [
 ]
 
 /** of each program; all of them with SCION_ALL_MUTANTS set: 1854, of which 951 are refuted, take 50 s */
-const MOST = 45
+const MOST = 25
 
 const counts = { mutants: 0, refuted: 0, equivalent: 0, provedEquivalent: 0 }
 
@@ -49,5 +49,5 @@ test.each(specimens)(
 
 test('all together', () => {
   console.info(`mutants: ${JSON.stringify(counts)}`)
-  expect(counts.refuted).toBeGreaterThan(200)
+  expect(counts.refuted).toBeGreaterThan(100)
 })

@@ -1,0 +1,135 @@
+/** Every rule: its example fires, the value stays, the cost never rises, a second pass changes nothing. Generated from the table. */
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { lora } from '../../src/adapters/lora.ts'
+import { deriveMerge } from '../../src/adapters/merge.ts'
+import { linearHost } from '../../src/adapters/adapter.ts'
+import { costOf, simplifications, simplifyNodes } from '../../src/autodiff/simplify.ts'
+import { kit } from '../../src/dsl/build.ts'
+import { dim } from '../../src/dsl/dim.ts'
+import { input } from '../../src/dsl/index.ts'
+import { showType, type Node } from '../../src/dsl/node.ts'
+import { agree, finite, generator, valuesOf } from './numbers.ts'
+import { specimens } from './specimens.ts'
+
+const sizes = {
+  i: 3,
+  j: 4,
+  k: 2,
+  m: 2,
+  n: 3,
+  token: 3,
+  in: 3,
+  out: 2,
+  blocks: 2,
+  b: 3,
+  rank: 2,
+  kv: 2,
+  h: 2,
+  prompt: 2,
+}
+
+/** the same type but for the order of its axes, and the same numbers at three points */
+const expectSame = (old: Node, now: Node): void => {
+  const text = (n: Node): string =>
+    showType({ ...n.type, dims: [...n.type.dims].sort((a, b) => (a.name < b.name ? -1 : 1)) })
+  expect(text(now)).toBe(text(old))
+  for (const s of [1, 2, 3]) {
+    const [a, b] = valuesOf([old, now], sizes, s) ?? []
+    if (a !== undefined && b !== undefined && finite(a)) expect(agree(a, b), 'values').toBe(true)
+  }
+}
+
+test.each(simplifications)('$name: $doc', ({ rule, example }) => {
+  const old = example()
+  expect(old.op).not.toBe('fault')
+  const now = rule(old)
+  expect(now).toBeDefined()
+  expect(now).not.toBe(old)
+  expectSame(old, kit.broadcast(now!, old.type.dims))
+  expect(costOf([now!])).toBeLessThanOrEqual(costOf([old]))
+})
+
+// ------------------------------------------------------------------------------- random graphs
+
+const n = dim('n')
+const square = [
+  { name: 'i', size: n },
+  { name: 'j', size: n },
+]
+const A = kit.input('A', square, 'f32')
+const v = kit.input('v', [{ name: 'i', size: n }], 'f32')
+const full = (x: Node): Node => kit.broadcast(x, square)
+const eye = kit.map('select', kit.map('eq', kit.iota('i', n), kit.iota('j', n)), kit.scalar(1), kit.scalar(0))
+const turn = (x: Node): Node => kit.rename(x, { i: 'j', j: 'i' })
+const times = (x: Node, y: Node): Node => kit.dot(kit.rename(x, { j: 'k' }), kit.rename(y, { i: 'k' }), ['k'])
+
+const unary: ReadonlyArray<(x: Node) => Node> = [
+  turn,
+  (x) => kit.map('neg', x),
+  (x) => kit.map('mul', x, kit.scalar(1)),
+  (x) => kit.map('mul', x, kit.scalar(0.5)),
+  (x) => kit.map('mul', kit.map('mul', x, kit.scalar(2)), kit.scalar(3)),
+  (x) => kit.map('add', x, full(kit.scalar(0))),
+  (x) => kit.map('sub', kit.map('add', x, v), x),
+  (x) => kit.map('tanh', x),
+  (x) => full(kit.reduce('sum', kit.reduce('sum', x, ['i']), ['j'])),
+  (x) => full(kit.reduce('sum', kit.map('mul', x, A), ['j'])),
+  (x) => full(kit.reduce('max', x, ['j'])),
+  (x) => kit.reduce('sum', kit.broadcast(x, [{ name: 'k', size: dim(3) }]), ['k']),
+  (x) => kit.slice(kit.pad(x, 'i', 1, 2), 'i', 1, n),
+  (x) => kit.slice(kit.concat([x, A], 'j'), 'j', n, n),
+  (x) => times(x, eye),
+  (x) => times(full(kit.scalar(1)), x),
+  (x) => kit.map('select', kit.map('lt', kit.scalar(1), kit.scalar(0)), x, A),
+  (x) => full(kit.dot(times(A, x), kit.rename(v, { i: 'j' }), ['j'])),
+]
+const binary: ReadonlyArray<(x: Node, y: Node) => Node> = [
+  (x, y) => kit.map('add', x, y),
+  (x, y) => kit.map('sub', x, y),
+  (x, y) => kit.map('mul', x, y),
+  times,
+]
+const draw = (random: () => number, depth: number): Node => {
+  const pick = <T>(xs: ReadonlyArray<T>): T => xs[Math.floor(random() * xs.length)]!
+  if (depth === 0) return pick([A, turn(A), full(v), eye, full(kit.scalar(0)), full(kit.scalar(1))])
+  return random() < 0.65
+    ? pick(unary)(draw(random, depth - 1))
+    : pick(binary)(draw(random, depth - 1), draw(random, depth - 1))
+}
+
+test('random graphs: same value, cost never rises, fixpoint', () => {
+  let smaller = 0
+  fc.assert(
+    fc.property(fc.integer(), fc.integer({ min: 1, max: 5 }), (seed, depth) => {
+      const old = draw(generator(seed), depth)
+      expect(old.op).not.toBe('fault')
+      const [now] = simplifyNodes([old])
+      expectSame(old, now!)
+      expect(costOf([now!])).toBeLessThanOrEqual(costOf([old]))
+      expect(simplifyNodes([now!])[0]).toBe(now)
+      if (costOf([now!]) < costOf([old])) smaller += 1
+    }),
+    { numRuns: 400 },
+  )
+  expect(smaller).toBeGreaterThan(200)
+})
+
+test.each(specimens)('$name: same value, cost never rises', ({ left }) => {
+  const [now] = simplifyNodes([left])
+  expectSame(left, now!)
+  expect(costOf([now!])).toBeLessThanOrEqual(costOf([left]))
+})
+
+test("LoRA's derived merge is W + s B A", () => {
+  const W = input('W', { out: 'out', in: 'in' })
+  const p = { a: input('a', { r: 4, in: 'in' }), b: input('b', { out: 'out', r: 4 }) }
+  const host = linearHost(W, input('bias', { out: 'out' }))
+  const derived = deriveMerge(lora, { rank: 4, alpha: 6, rslora: true })(p, host).weight.node
+  const [now] = simplifyNodes([derived])
+  const [a, b] = [p.a.node, p.b.node]
+  const expected = [kit.dot(a, b, ['r']), kit.dot(b, a, ['r'])].map((BA) =>
+    kit.map('add', W.node, kit.map('mul', BA, kit.scalar(3))),
+  )
+  expect(expected).toContain(now)
+})
