@@ -7,6 +7,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { writeFileAtomic } from '../adapters/files/atomic.ts'
 import { attempt } from '../adapters/files/bytes.ts'
 import { decodeJson, Finite, intFrom, parseJson, unlessFaults } from '../adapters/files/codec.ts'
 import { readSafetensors, writeSafetensors, type StoredTensor } from '../adapters/files/safetensors.ts'
@@ -54,6 +55,9 @@ const slotsOf = (params: ReadonlyArray<Trainable>, optimiser: Optimiser): Readon
 const LOSSES = 'losses'
 
 // --------------------------------------------------------------------------------- interpreters
+
+/** Makes the folder, so that one that can't be written is found out before anything is computed. */
+export const claimFolder = (out: string): Checked<void> => writeFileAtomic(join(trainingFolder(out), 'claimed'), '')
 
 export const saveRun = (
   out: string,

@@ -39,6 +39,7 @@ import type { TrainOptions } from './train.ts'
 import { batchesJson, readTrainingData, type TrainingData } from './training-data.ts'
 import {
   abandonRun,
+  claimFolder,
   hasSavedRun,
   readRun,
   removeRun,
@@ -113,7 +114,8 @@ const startIn = ({ out, resume, force }: TrainOptions): Checked<Start> => {
       : force
         ? E.right('fresh')
         : failWith('--out', 'a new folder', `${out}, with a finished run`, '--force begins anew')
-  return readdirSync(out).length === 0 || force
+  // a run that was killed before its first save leaves its folder and nothing in it
+  return readdirSync(out).every((name) => name === '.training') || force
     ? E.right('fresh')
     : failWith('--out', 'a new or empty folder', `${out}, which holds files`, '--force writes among them')
 }
@@ -203,12 +205,10 @@ const begin = async (plan: Plan, terminal: Terminal): Promise<Checked<SavedRun>>
 }
 
 /** All steps that the saved run lacks, saved on the way. What a fault leaves is removed, unless it can be taken up again. */
-const proceed = async (plan: Plan, from: SavedRun, terminal: Terminal): Promise<Checked<TrainState>> => {
+const proceed = async (plan: Plan, from: SavedRun, made: boolean, terminal: Terminal): Promise<Checked<TrainState>> => {
   const { options, grafted, recipe } = plan
-  const made = !existsSync(options.out)
   const params = graftedParams(grafted)
   const save = (state: TrainState): Checked<void> => saveRun(options.out, { ...from, state }, params, recipe.optimiser)
-  // saved before the first step as well: a folder that can't be written is found out now
   const first = save(from.state)
   if (E.isLeft(first)) return first
   let resumable = false
@@ -271,6 +271,8 @@ const finish = async (
 ): Promise<Checked<TrainedRun>> => {
   const after = await heldOutOf(plan, state.params, terminal)
   if (E.isLeft(after)) return after
+  if (!Number.isFinite(after.right))
+    return failWith('held-out loss after training', 'a finite loss', String(after.right), 'a smaller --lr')
   const { options, grafted, recipe, data } = plan
   const count = (shape: ReadonlyArray<number>): number => shape.reduce((a, b) => a * b, 1)
   const result: TrainedRun = {
@@ -337,13 +339,19 @@ export const performTraining = async (options: TrainOptions, terminal: Terminal)
     const written = writeFileAtomic(options.batchesOut, batchesJson(plan.data.split, plan.recipe))
     if (E.isLeft(written)) return written
   }
+  const made = !existsSync(options.out)
+  const claimed = claimFolder(options.out)
+  if (E.isLeft(claimed)) return claimed
   const params = graftedParams(plan.grafted)
   const from =
     start.right === 'saved'
       ? readRun(options.out, plan.run, params, plan.recipe.optimiser)
       : await begin(plan, terminal)
-  if (E.isLeft(from)) return from
+  if (E.isLeft(from)) {
+    if (start.right !== 'saved') abandonRun(options.out, made)
+    return from
+  }
   terminal.err.write(`held-out loss before: ${from.right.before.toFixed(5)}\n`)
-  const trained = await proceed(plan, from.right, terminal)
+  const trained = await proceed(plan, from.right, made, terminal)
   return E.isLeft(trained) ? trained : finish(plan, from.right, trained.right, begun, terminal)
 }

@@ -82,6 +82,17 @@ let counter = 0
 const temporaryBeside = (path: string): string =>
   join(dirname(path), `.${basename(path)}.${process.pid}-${counter++}.tmp`)
 
+/**
+ * Makes a folder and those above it; answers with the first one that was missing. Step by step, because Node's own
+ * recursive mkdir never returns where the system denies a folder by saying that the one above it is missing (/proc).
+ */
+const makeFolder = (folder: string): string | undefined => {
+  const missing: string[] = []
+  for (let at = resolve(folder); !existsSync(at) && dirname(at) !== at; at = dirname(at)) missing.unshift(at)
+  for (const at of missing) if (!existsSync(at)) mkdirSync(at)
+  return missing[0]
+}
+
 /** Removes the empty folders from `from` up to `made`, the first one that was made. */
 const unmake = (from: string, made: string): void => {
   E.tryCatch(
@@ -95,7 +106,7 @@ const unmake = (from: string, made: string): void => {
 /** Makes `folder`, lets `act` write into it under the temporary names it returns nothing about, and undoes the making where `act` fails. */
 const withFolder = (at: string, folder: string, act: () => Checked<void>): Checked<void> =>
   E.flatMap(
-    attempt(at, 'a folder that can be written', () => mkdirSync(folder, { recursive: true })),
+    attempt(at, 'a folder that can be written', () => makeFolder(folder)),
     (made) => {
       const done = act()
       if (E.isLeft(done) && made !== undefined) unmake(folder, resolve(made))
