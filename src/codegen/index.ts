@@ -6,6 +6,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
 import type { NonEmptyArray } from 'fp-ts/lib/NonEmptyArray.js'
 import * as TE from 'fp-ts/lib/TaskEither.js'
+import { simplify } from '../autodiff/simplify.ts'
 import type { Sizes } from '../dsl/dim.ts'
 import type { Checked, Fault } from '../dsl/fault.ts'
 import type { Program } from '../dsl/program.ts'
@@ -37,11 +38,9 @@ export interface CompileOptions {
 
 // --------------------------------------------------------------------------------- constructors
 
-const same = (p: Program): Program => p
-
 const compileGpuJs = (program: Program, options: CompileOptions, reason: string): Checked<Executable> =>
   pipe(
-    stages(program, options.sizes ?? {}, same),
+    stages(program, options.sizes ?? {}, simplify),
     E.chain((s) =>
       pipe(
         assemble(s, options.frozen ?? {}, options.mode ?? 'webasm', options.threads ?? false),
@@ -97,4 +96,4 @@ export const compile = (program: Program, options: CompileOptions): Running<Exec
 export const explain = (program: Program, sizes: Sizes = {}, target: TargetName = 'auto'): Checked<Report> =>
   target === 'oracle'
     ? E.right(emptyReport(program.name, target))
-    : E.map((s: Stages) => reportOf(s.plan, 'gpujs'))(stages(program, sizes, same))
+    : E.map((s: Stages) => reportOf(s.plan, 'gpujs'))(stages(program, sizes, simplify))
