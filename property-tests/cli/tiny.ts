@@ -19,7 +19,7 @@ export const right = <A>(c: Checked<A>): A => {
 
 // ---------------------------------------------------------------------------------------- model
 
-const letters = [...'abcdefghijklmnopqrstuvwxyz .']
+const letters = Array.from('abcdefghijklmnopqrstuvwxyz .')
 const pieces = ['<unk>', '<s>', '</s>', ...letters, 'th']
 
 export const tinyConfig = {
