@@ -135,7 +135,14 @@ export type Claim =
   /** `each`: every element must differ from zero at some point, not only some element */
   | { readonly kind: 'nonzero'; readonly label: string; readonly tensor: AnyTensor; readonly each?: boolean }
   /** a target's own answer, to be judged under the bound of its format */
-  | { readonly kind: 'executed'; readonly label: string; readonly tensor: AnyTensor; readonly execute: Executor }
+  | {
+      readonly kind: 'executed'
+      readonly label: string
+      readonly tensor: AnyTensor
+      /** as for `equal` */
+      readonly scale?: AnyTensor
+      readonly execute: Executor
+    }
   /** numbers that another implementation gave for these inputs, in f32 or better */
   | {
       readonly kind: 'golden'
@@ -156,6 +163,8 @@ export interface Law {
   /** why the law says nothing about this adapter in this config */
   readonly notApplicable?: (a: Adapter, config: Config) => string | undefined
   readonly claims: (s: Specimen) => ReadonlyArray<Claim>
+  /** cases that are enough, where each is dear: those of a law that compiles */
+  readonly mostCases?: number
   /** interval of generic parameters where the law holds only there, e.g. small Q for a truncated series */
   readonly domain?: { readonly params: readonly [number, number] }
   /** proofs are not tried: the law's normal form grows beyond what the prover takes on */

@@ -6,10 +6,10 @@ import type { Checked, Fault } from '../dsl/fault.ts'
 import { evaluate } from '../dsl/interpret.ts'
 import type { Node } from '../dsl/node.ts'
 import type { Value } from '../dsl/value.ts'
-import type { Arrays, Results, Running } from './executable.ts'
+import type { Arrays, Executable, Results, Running } from './executable.ts'
 import { checkFrozen, checkInputs, valuesOf } from './oracle.ts'
 import type { Stages } from './pipeline.ts'
-import { loadGpuJs, type Mode, type Source } from './runtime/gpujs.ts'
+import { loadGpuJs, type GpuExecutable, type Mode, type Source } from './runtime/gpujs.ts'
 import { count } from './sizes.ts'
 
 /** whole numbers from here on are not exact in f32 */
@@ -37,7 +37,7 @@ export const assemble = (
   frozen: Readonly<Record<string, Value>>,
   mode: Mode,
   threads: boolean,
-): Checked<{ readonly run: (inputs: Arrays) => Running<Results>; readonly dispose: () => void }> =>
+): Checked<Pick<Executable, 'run' | 'runNow' | 'dispose'>> =>
   pipe(
     checkFrozen(bound, frozen),
     E.chain((known) => {
@@ -69,31 +69,32 @@ export const assemble = (
         },
         mode,
       )
-      return E.map(
-        ({ run, dispose }: E.Right<typeof loaded extends E.Either<infer _, infer A> ? A : never>['right']) => ({
+      return E.map(({ run, runNow, dispose }: GpuExecutable) => {
+        type Given = (n: Node) => Float32Array
+        const prepare = (inputs: Arrays): Checked<Given> =>
+          E.flatMap(checkInputs(bound, known, inputs), () => gather(inputs))
+        const named =
+          (given: Given) =>
+          (arrays: ReadonlyArray<Float32Array>): Results =>
+            Object.fromEntries(
+              outputs.map(({ name, node }) => {
+                const launch = launchOf.get(node)
+                if (launch !== undefined) return [name, arrays[results.indexOf(launch)]!]
+                if (node.op === 'const') return [name, Float32Array.of(node.attrs.value)]
+                return [name, count(node) === 0 ? new Float32Array(0) : given(node).slice()]
+              }),
+            )
+        return {
           dispose,
           run: (inputs: Arrays): Running<Results> =>
             pipe(
-              TE.fromEither(checkInputs(bound, known, inputs)),
-              TE.chain(() => TE.fromEither(gather(inputs))),
-              TE.chain((given) =>
-                pipe(
-                  run(uploads.map((n) => given(n))),
-                  TE.map((arrays) =>
-                    Object.fromEntries(
-                      outputs.map(({ name, node }) => {
-                        const launch = launchOf.get(node)
-                        if (launch !== undefined) return [name, arrays[results.indexOf(launch)]!]
-                        if (node.op === 'const') return [name, Float32Array.of(node.attrs.value)]
-                        return [name, count(node) === 0 ? new Float32Array(0) : given(node).slice()]
-                      }),
-                    ),
-                  ),
-                ),
-              ),
+              TE.fromEither(prepare(inputs)),
+              TE.chain((given) => TE.map(named(given))(run(uploads.map(given)))),
             ),
-        }),
-      )(loaded)
+          runNow: (inputs: Arrays): Checked<Results> =>
+            E.flatMap(prepare(inputs), (given) => E.map(named(given))(runNow(uploads.map(given)))),
+        }
+      })(loaded)
 
       /** the arrays of this run: the caller's, the captured ones, and random values from the oracle */
       function gather(inputs: Arrays): Checked<(n: Node) => Float32Array> {

@@ -1,7 +1,7 @@
 /** What `compile` answers with. */
 import type { NonEmptyArray } from 'fp-ts/lib/NonEmptyArray.js'
 import type * as TE from 'fp-ts/lib/TaskEither.js'
-import type { Fault } from '../dsl/fault.ts'
+import type { Checked, Fault } from '../dsl/fault.ts'
 import type { Report } from './report.ts'
 
 /** Row-major, in the order of the node's own dims. Integers of 32 bits (keys) come as Uint32Array. */
@@ -16,6 +16,8 @@ export interface Executable {
   /** why this target */
   readonly reason: string
   readonly run: (inputs: Arrays) => Running<Results>
+  /** the same, at once: for small programs and for laws */
+  readonly runNow: (inputs: Arrays) => Checked<Results>
   readonly report: Report
   readonly dispose: () => void
 }

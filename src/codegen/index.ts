@@ -5,14 +5,13 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
 import type { NonEmptyArray } from 'fp-ts/lib/NonEmptyArray.js'
-import * as TE from 'fp-ts/lib/TaskEither.js'
 import { simplify } from '../autodiff/simplify.ts'
 import type { Sizes } from '../dsl/dim.ts'
 import type { Checked, Fault } from '../dsl/fault.ts'
 import type { Program } from '../dsl/program.ts'
 import type { Value } from '../dsl/value.ts'
 import { assemble } from './assemble.ts'
-import type { Executable, Running } from './executable.ts'
+import type { Arrays, Executable, Running } from './executable.ts'
 import { compileOracle } from './oracle.ts'
 import { stages, type Stages } from './pipeline.ts'
 import { emptyReport, reportOf, type Report } from './report.ts'
@@ -44,10 +43,11 @@ const compileGpuJs = (program: Program, options: CompileOptions, reason: string)
     E.chain((s) =>
       pipe(
         assemble(s, options.frozen ?? {}, options.mode ?? 'webasm', options.threads ?? false),
-        E.map(({ run, dispose }) => ({
+        E.map(({ run, runNow, dispose }) => ({
           target: `gpujs (${options.mode ?? 'webasm'})`,
           reason,
           run,
+          runNow,
           dispose,
           report: reportOf(s.plan, `gpujs (${options.mode ?? 'webasm'})`),
         })),
@@ -59,38 +59,43 @@ const compileGpuJs = (program: Program, options: CompileOptions, reason: string)
  * The program, ready to run. Faults: a symbol without a size, what the target cannot hold or round, frozen
  * values that do not fit, a backend that does not start.
  */
-export const compile = (program: Program, options: CompileOptions): Running<Executable> =>
-  TE.fromEither(
-    E.flatten(
-      E.tryCatch(
-        () => {
-          switch (options.target) {
-            case 'oracle':
-              return E.map((run: Executable['run']) => ({
-                target: 'oracle',
-                reason: 'asked for',
-                run,
-                report: emptyReport(program.name, 'oracle'),
-                dispose: () => undefined,
-              }))(compileOracle(program, options.sizes ?? {}, options.frozen ?? {}))
-            case 'gpujs':
-              return compileGpuJs(program, options, 'asked for')
-            case 'auto':
-              return compileGpuJs(program, options, 'gpujs (webasm): the fastest target there is yet')
-            default:
-              return options.target satisfies never
-          }
+export const compileNow = (program: Program, options: CompileOptions): Checked<Executable> =>
+  E.flatten(
+    E.tryCatch(
+      () => {
+        switch (options.target) {
+          case 'oracle':
+            return E.map((runNow: Executable['runNow']) => ({
+              target: 'oracle',
+              reason: 'asked for',
+              runNow,
+              run: (inputs: Arrays) => async () => runNow(inputs),
+              report: emptyReport(program.name, 'oracle'),
+              dispose: () => undefined,
+            }))(compileOracle(program, options.sizes ?? {}, options.frozen ?? {}))
+          case 'gpujs':
+            return compileGpuJs(program, options, 'asked for')
+          case 'auto':
+            return compileGpuJs(program, options, 'gpujs (webasm): the fastest target there is yet')
+          default:
+            return options.target satisfies never
+        }
+      },
+      (e): NonEmptyArray<Fault> => [
+        {
+          at: `compile ${program.name}`,
+          expected: 'the passes to finish',
+          actual: e instanceof Error ? e.message : String(e),
         },
-        (e): NonEmptyArray<Fault> => [
-          {
-            at: `compile ${program.name}`,
-            expected: 'the passes to finish',
-            actual: e instanceof Error ? e.message : String(e),
-          },
-        ],
-      ),
+      ],
     ),
   )
+
+/** The same as a task. */
+export const compile =
+  (program: Program, options: CompileOptions): Running<Executable> =>
+  async () =>
+    compileNow(program, options)
 
 /** What `compile` would make for a target, without making it; the oracle has no kernels. */
 export const explain = (program: Program, sizes: Sizes = {}, target: TargetName = 'auto'): Checked<Report> =>

@@ -8,7 +8,7 @@ import { evaluate } from '../dsl/interpret.ts'
 import { showType, type Node } from '../dsl/node.ts'
 import type { Program } from '../dsl/program.ts'
 import { layOut, type ConcreteDims, type Value } from '../dsl/value.ts'
-import type { Arrays, Running, Results } from './executable.ts'
+import type { Arrays, Results } from './executable.ts'
 import { bind } from './pipeline.ts'
 import { count, sizesOf } from './sizes.ts'
 
@@ -78,15 +78,14 @@ export const compileOracle = (
   program: Program,
   sizes: Sizes,
   frozen: Readonly<Record<string, Value>>,
-): Checked<(inputs: Arrays) => Running<Results>> =>
+): Checked<(inputs: Arrays) => Checked<Results>> =>
   pipe(
     E.Do,
     E.bind('bound', () => bind(program, sizes)),
     E.bind('known', ({ bound }) => checkFrozen(bound, frozen)),
     E.map(
       ({ bound, known }) =>
-        (inputs: Arrays): Running<Results> =>
-        async () =>
+        (inputs: Arrays): Checked<Results> =>
           pipe(
             checkInputs(bound, known, inputs),
             E.chain(() => evaluate(bound, valuesOf(bound, known, inputs))),

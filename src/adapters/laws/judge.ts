@@ -183,7 +183,9 @@ const nonzero = (claim: Extract<Claim, { kind: 'nonzero' }>, points: ReadonlyArr
 /** a target's answer against the oracle's, inputs rounded to f32, under the bound of f32 */
 const executed = (claim: Extract<Claim, { kind: 'executed' }>, seed: number, domain: Law['domain']): Judgement => {
   const broken = (why: string): Judgement => ({ kind: 'broken', label: claim.label, why, claim })
-  const program = check(trace('executed', { y: claim.tensor }))
+  const program = check(
+    trace('executed', { y: claim.tensor, ...(claim.scale === undefined ? {} : { scale: claim.scale }) }),
+  )
   if (E.isLeft(program)) return broken(showFaults(program.left))
   const inputs = Object.fromEntries(
     Object.entries(genericInputs(program.right, seed, domain)).map(([n, v]) => [
@@ -203,10 +205,13 @@ const executed = (claim: Extract<Claim, { kind: 'executed' }>, seed: number, dom
   const y = oracle.right.outputs['y']!
   const got = target.right['y']!
   if (oracle.right.undecided) return { kind: 'undecided', label: claim.label }
-  return compare({ ...claim, kind: 'equal', left: claim.tensor, right: claim.tensor }, y, {
-    value: got,
-    bound: new Float64Array(got.data.length),
-  })
+  return compare(
+    { kind: 'equal', label: claim.label, left: claim.tensor, right: claim.tensor },
+    y,
+    { value: got, bound: new Float64Array(got.data.length) },
+    undefined,
+    oracle.right.outputs['scale'],
+  )
 }
 
 /** another implementation's answer, under the bound of f32 */

@@ -2,6 +2,7 @@
 import { proveEqual } from '../../autodiff/prove/index.ts'
 import type { Adapter } from '../adapter.ts'
 import { scoreMutants } from '../mutate/score.ts'
+import { onGpuJs, targetsAgree } from './outside.ts'
 import { lawsOf, runLaw, type Prover } from './run.ts'
 import type { LawReport, LawResult, MutationResult } from './verdict.ts'
 
@@ -33,12 +34,14 @@ export interface LawOptions {
 export const runLaws = (adapters: ReadonlyArray<Adapter>, options: LawOptions = {}): LawReport => {
   const { runs = 100, seed = 0, mutation: score = true, onProgress = () => undefined } = options
   const settings = { runs, seed, prover: options.prover ?? proveEqual }
-  const of = adapters.reduce((n, a) => n + lawsOf(a).length + (score ? 1 : 0), 0)
+  // mutants are run on the oracle alone: a mutant that is compiled faithfully agrees with itself
+  const targets = [targetsAgree('gpujs', onGpuJs)]
+  const of = adapters.reduce((n, a) => n + lawsOf(a).length + targets.length + (score ? 1 : 0), 0)
   let done = 0
   const laws: LawResult[] = []
   const mutation: MutationResult[] = []
   for (const a of adapters) {
-    const results = lawsOf(a).map((law) => {
+    const results = [...lawsOf(a), ...targets].map((law) => {
       const result = runLaw(a, law, settings)
       done += 1
       onProgress({ adapter: a.name, step: law.name, done, of, result })

@@ -219,7 +219,7 @@ export const runLaw = (a: Adapter, law: Law, settings: Settings): LawResult => {
     return finish({ verdict: 'notApplicable', ok: fails === undefined, reason })
 
   const proof = fails === undefined ? proved(a, law, settings) : undefined
-  const numRuns = proof !== undefined ? Math.min(PROVED_RUNS, settings.runs) : settings.runs
+  const numRuns = Math.min(settings.runs, proof !== undefined ? PROVED_RUNS : Infinity, law.mostCases ?? Infinity)
   let [counted, vacuous, undecided, worst, failed] = [0, 0, 0, 0, false]
   const run = fc.check(
     fc.property(cases(a), (c) => {

@@ -36,6 +36,8 @@ export interface GpuExecutable {
   readonly run: (
     inputs: ReadonlyArray<Float32Array>,
   ) => TE.TaskEither<NonEmptyArray<Fault>, ReadonlyArray<Float32Array>>
+  /** the same kernels called one after the other, without a pipeline: slower, and at once */
+  readonly runNow: (inputs: ReadonlyArray<Float32Array>) => Checked<ReadonlyArray<Float32Array>>
   readonly dispose: () => void
 }
 
@@ -108,7 +110,7 @@ export const loadGpuJs = (p: GpuProgram, mode: Mode): Checked<GpuExecutable> =>
       let isChecked = false
 
       /** nothing may have been moved to another backend in silence */
-      const degraded = (): NonEmptyArray<Fault> | undefined => {
+      const degraded = (isPiped = true): NonEmptyArray<Fault> | undefined => {
         const wrong = [...kernels.values()].find((k) => k.kernel.constructor.mode !== mode)
         if (wrong !== undefined)
           return faultOf(
@@ -116,7 +118,7 @@ export const loadGpuJs = (p: GpuProgram, mode: Mode): Checked<GpuExecutable> =>
             `kernels on ${mode}`,
             `${wrong.kernel.constructor.mode}: ${String(wrong.kernel.fallbackReason)}`,
           )
-        if (mode === 'webasm' && !pipeline.executorKind.startsWith('fused'))
+        if (isPiped && mode === 'webasm' && !pipeline.executorKind.startsWith('fused'))
           return faultOf(mode, 'one fused pipeline', `${pipeline.executorKind}: ${String(pipeline.fallbackReason)}`)
         return undefined
       }
@@ -142,6 +144,24 @@ export const loadGpuJs = (p: GpuProgram, mode: Mode): Checked<GpuExecutable> =>
                   (e) => faultOf(mode, 'the program to compile and run', e),
                 ),
               ),
+        runNow: (inputs) =>
+          E.flatten(
+            E.tryCatch(
+              () => {
+                const made: Float32Array[] = []
+                const find = (x: Source): unknown =>
+                  x.from === 'input'
+                    ? wrapped(inputs[x.index]!, p.inputs[x.index]!)
+                    : x.from === 'constant'
+                      ? constants[x.index]
+                      : wrapped(made[x.index]!, [...p.launches[x.index]!.printed.output].reverse())
+                p.launches.forEach((l, i) => made.push(flat(compiled[i]!(...l.args.map(find)) as unknown as Nested)))
+                const fault = degraded(false)
+                return fault === undefined ? E.right(p.results.map((r) => made[r]!)) : E.left(fault)
+              },
+              (e) => faultOf(mode, 'the program to compile and run', e),
+            ),
+          ),
         dispose: () => {
           pipeline.destroy()
           void gpu.destroy().catch(() => undefined)
