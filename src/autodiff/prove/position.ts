@@ -187,7 +187,8 @@ export const showPosition = (t: Position, label: (v: Variable) => string): strin
   }
 }
 
-export const byId = (v: Variable): string => `v${v.id}`
+/** padded, so that the order of names is the order of ids: v9 before v10 */
+export const byId = (v: Variable): string => `v${String(v.id).padStart(10, '0')}`
 export const positionKey = (t: Position): string => showPosition(t, byId)
 export const samePosition = (a: Position, b: Position): boolean => a === b || positionKey(a) === positionKey(b)
 

@@ -5,7 +5,7 @@
  *     order         [s < t] + [t < s] + [s = t] = 1
  *     power         p p^e = p^(e+1)
  *     inverse       A N = I = N A, solved for the largest term of A
- *     congruence    N (A + A^T) N^T = N + N^T = N^T (A + A^T) N, solved for the largest term of A + A^T
+ *     congruence    N (A + A^T) N^T = N + N^T = N^T (A + A^T) N, where A + A^T is one term
  *     skew          A[i, j] = -A[j, i], where declared
  *     orthogonal    A A^T = I = A^T A, where declared
  */
@@ -24,10 +24,11 @@ import {
   subtract,
   sumOver,
   tidy,
+  type Definition,
   type Monomial,
   type Poly,
 } from './monomial.ts'
-import { samePosition, variable, variablesOf, type Position, type Variable } from './position.ts'
+import { byId, samePosition, variable, variablesOf, type Position, type Variable } from './position.ts'
 import * as Q from './rational.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -52,15 +53,34 @@ const drop = (m: Monomial, atoms: ReadonlyArray<number>, bound: ReadonlyArray<nu
 const put = (m: Monomial, by: Poly): Poly =>
   multiply([{ ...m, bound: [] }], by).flatMap((n) => tidy({ ...n, bound: [...n.bound, ...m.bound] }))
 
-/** the term with the most atoms, equalities not counted: what rules are solved for */
-const leadOf = (p: Poly): { readonly lead: Monomial; readonly rest: Poly } | undefined => {
+/**
+ * The term with the most atoms, equalities not counted: what rules are solved for. Of two as large, one is chosen
+ * by its text over the numbers of `params`, never by the age of variables: rules must agree on it wherever it stands.
+ */
+const leadOf = (
+  p: Poly,
+  params: ReadonlyArray<Variable>,
+): { readonly lead: Monomial; readonly rest: Poly } | undefined => {
+  const number = new Map(params.map((v, i) => [v.id, `p${i}`]))
   const weight = (m: Monomial): number => m.atoms.filter((a) => a.head !== '=').length
-  const keyed = p.map((m) => ({ m, w: weight(m), k: monomialKey(m) }))
+  const keyed = p.map((m) => ({ m, w: weight(m), k: monomialKey(m, (v) => number.get(v.id) ?? byId(v)) }))
   const best = keyed.reduce<(typeof keyed)[number] | undefined>(
     (a, b) => (a === undefined || b.w > a.w || (b.w === a.w && b.k > a.k) ? b : a),
     undefined,
   )
   return best === undefined || best.w === 0 ? undefined : { lead: best.m, rest: p.filter((m) => m !== best.m) }
+}
+
+/** lead and rest of a definition's body, at positions; undefined where the lead is no longer one term there */
+const leadAt = (
+  d: Definition,
+  at: ReadonlyMap<number, Position>,
+): { readonly lead: Monomial; readonly rest: Poly } | undefined => {
+  const split = leadOf(d.body, d.params)
+  const [lead, ...more] = split === undefined ? [] : substitute([split.lead], at)
+  return split === undefined || lead === undefined || more.length > 0
+    ? undefined
+    : { lead, rest: substitute(split.rest, at) }
 }
 
 const scalarPart = (m: Monomial): Monomial => ({ ...m, atoms: [], bound: [] })
@@ -88,8 +108,8 @@ const power: Rule = (theory, m) => {
     const body = substitute(d.body, bind(d.params, a.at))
     if (j >= 0) return put(drop(m, [i, j]), raise(theory, body, Q.plus(d.exponent, m.atoms[j]!.definition!.exponent)))
     if (Q.signOf(Q.plus(d.exponent, Q.one)) > 0) continue
-    const split = leadOf(body)
-    if (split === undefined) continue
+    const split = leadAt(d, bind(d.params, a.at))
+    if (split === undefined || split.lead.atoms.length === 0) continue
     const found = findPattern(m, { atoms: split.lead.atoms, bound: split.lead.bound, open: [] }, [i])
     if (found === undefined) continue
     const kept = drop(m, [...found.used, i], found.summed)
@@ -120,8 +140,8 @@ const inverse: Rule = (theory, m) => {
         [isLeft ? c.id : r.id, shared],
         [isLeft ? r.id : c.id, open],
       ])
-      const split = leadOf(substitute(d.body, actual))
-      if (split === undefined) continue
+      const split = leadAt(d, actual)
+      if (split === undefined || split.lead.atoms.length === 0) continue
       const found = findPattern(m, { atoms: split.lead.atoms, bound: split.lead.bound, open: [open] }, [i], [shared.id])
       const t = found?.at.get(open.id)
       if (found === undefined || t === undefined) continue
@@ -137,7 +157,7 @@ const inverse: Rule = (theory, m) => {
   return undefined
 }
 
-/** N lead(S) N^T = N + N^T - N rest(S) N^T with S = A + A^T; and with N^T on the left */
+/** N S N^T = N + N^T = N^T S N with S = A + A^T, where S is one term */
 const congruence: Rule = (theory, m) => {
   for (let i = 0; i < m.atoms.length; i++) {
     const a = m.atoms[i]!
@@ -158,50 +178,45 @@ const congruenceAt = (theory: Theory, m: Monomial, i: number, j: number): Poly |
   const d = a.definition!
   const [c, r] = [d.params[0]!, d.params[1]!]
   const [x, y] = [variable(r.size), variable(r.size)]
-  const others = bind(d.params.slice(2), a.at.slice(2))
+  const further = bind(d.params.slice(2), a.at.slice(2))
   const entry = (row: Position, col: Position): Poly =>
-    substitute(d.body, new Map<number, Position>([...others, [r.id, row], [c.id, col]]))
-  const S = theory.reduce(add(entry(x, y), entry(y, x)))
+    substitute(d.body, new Map<number, Position>([...further, [r.id, row], [c.id, col]]))
+  const [only, ...more] = theory.reduce(add(entry(x, y), entry(y, x)))
+  if (only === undefined || more.length > 0) return undefined
   const N = (col: Position, row: Position): Poly => ofAtom({ ...a, at: [col, row, ...a.at.slice(2)] })
   // 1: rows summed, N S N^T. 0: columns summed, N^T S N
   for (const k of [1, 0] as const) {
     const [s, t] = [a.at[k]!, b.at[k]!]
     const [p, q] = [a.at[1 - k]!, b.at[1 - k]!]
     const sums = add(N(p, q), N(q, p))
-    const pair = (u: Position, v: Position): Poly => (k === 1 ? multiply(N(p, u), N(q, v)) : multiply(N(u, p), N(v, q)))
     if (!isSummed(m, s, [i]) || !isSummed(m, t, [j])) continue
+    // what stays may not mention what is summed
+    if ([p, q].some((u) => variablesOf(u).some((v) => v.id === s.id || v.id === t.id))) continue
     // S = d I: one sum is left
-    const [only] = S
     const isScalar =
-      S.length === 1 &&
-      only!.atoms.length === 1 &&
-      only!.atoms[0]!.head === '=' &&
-      [x, y].every((v) => only!.atoms[0]!.at.some((u) => samePosition(u, v)))
+      only.atoms.length === 1 &&
+      only.atoms[0]!.head === '=' &&
+      [x, y].every((v) => only.atoms[0]!.at.some((u) => samePosition(u, v)))
     if (samePosition(s, t)) {
       const elsewhere = m.atoms.some(
         (e, n) => n !== i && n !== j && e.at.some((u) => variablesOf(u).some((v) => v.id === s.id)),
       )
       if (!isScalar || elsewhere) continue
       theory.use('congruence by an inverse')
-      return put(drop(m, [i, j], [s.id]), multiply([inverseScalar(scalarPart(only!))], sums))
+      return put(drop(m, [i, j], [s.id]), multiply([inverseScalar(scalarPart(only))], sums))
     }
-    const local = substitute(
-      S,
+    const [local, ...others] = substitute(
+      [only],
       new Map<number, Position>([
         [x.id, s],
         [y.id, t],
       ]),
     )
-    const split = leadOf(local)
-    if (split === undefined) continue
-    const found = findPattern(m, { atoms: split.lead.atoms, bound: split.lead.bound, open: [] }, [i, j], [s.id, t.id])
+    if (local === undefined || others.length > 0 || local.atoms.length === 0) continue
+    const found = findPattern(m, { atoms: local.atoms, bound: local.bound, open: [] }, [i, j], [s.id, t.id])
     if (found === undefined) continue
     theory.use('congruence by an inverse')
-    const rest = sumOver(sumOver(multiply(split.rest, pair(s, t)), s), t)
-    return put(
-      drop(m, [...found.used, i, j], found.summed),
-      multiply([inverseScalar(scalarPart(split.lead))], subtract(sums, rest)),
-    )
+    return put(drop(m, [...found.used, i, j], found.summed), multiply([inverseScalar(scalarPart(local))], sums))
   }
   return undefined
 }
