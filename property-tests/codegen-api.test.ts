@@ -76,6 +76,22 @@ describe('targets', () => {
     })
   })
 
+  test('outputs lie in the order of the program, whatever the rules made of it', async () => {
+    const ct = L.input('ct', { token: 3, out: 2 })
+    const p = program({
+      y: pipe(
+        ct,
+        L.scale(0.25),
+        L.dot(pipe(L.input('x', { token: 3, in: 2 }), L.dot(L.input('a', { r: 3, in: 2 }), 'in')), 'token'),
+      ),
+    })
+    expect(p.outputs[0]!.node.type.dims.map((d) => d.name)).toEqual(['out', 'r'])
+    const ramp = (n: number) => Float32Array.from({ length: n }, (_, i) => i + 1)
+    const given = { ct: ramp(6), x: ramp(6), a: ramp(6) }
+    const oracle = await runs(p, given, { target: 'oracle' })
+    expect(await runs(p, given, { target: 'gpujs' })).toEqual(oracle)
+  })
+
   test("random numbers are the oracle's own, from 32-bit keys", async () => {
     const p = program({ y: pipe(L.normal(1)(L.keyInput('key'), { i: 64 }), L.mul(L.input('g', { i: 64 }))) })
     const given = { key: Uint32Array.of(0xdeadbeef, 0xfffffff1), g: new Float32Array(64).fill(3) }

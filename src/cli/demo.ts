@@ -5,7 +5,6 @@
  */
 import * as E from 'fp-ts/lib/Either.js'
 import Table from 'cli-table3'
-import cliProgress from 'cli-progress'
 import { fileURLToPath } from 'node:url'
 import { registry } from '../adapters/registry.ts'
 import type { Adapter, Config } from '../adapters/adapter.ts'
@@ -21,8 +20,10 @@ import { adamW } from '../models/optimiser.ts'
 import { learningRateOf } from '../models/recipes.ts'
 import { holdOut, type Split } from '../models/schedule.ts'
 import { speeches } from '../models/texts.ts'
-import { asValues, heldOutLoss, startState, train, trainables, type Arrays } from '../models/train.ts'
+import { asValues, evaluator, heldOutLoss, startState, train, trainables, type Buffers } from '../models/train.ts'
 import type { LlamaConfig } from '../models/config.ts'
+import { showSeconds, startProgress } from './progress.ts'
+import { processTerminal } from './terminal.ts'
 
 const STEPS = 40
 const [ROWS, LENGTH] = [4, 64]
@@ -69,7 +70,7 @@ const logits = async (
   target: 'auto' | 'oracle',
   weights: Values,
   grafted: Grafted | undefined,
-  params: Arrays,
+  params: Buffers,
 ): Promise<Float32Array> => {
   const length = 32
   const executable = orExit(
@@ -93,8 +94,9 @@ interface Row {
   readonly seconds: number
 }
 
-const trainOne = async (s: Setting, adapter: Adapter, onStep: (step: number, loss: number) => void): Promise<Row> => {
+const trainOne = async (s: Setting, adapter: Adapter, onStep: (step: number, note: string) => void): Promise<Row> => {
   const begun = Date.now()
+  onStep(0, 'compiling')
   const grafted = orExit(graftOnto(llamaSites(s.config), adapter, configFor(adapter)))
   const initial = orExit(initialParams(grafted, 0, (path) => s.weights[`${path}.weight`]))
   const recipe = {
@@ -109,30 +111,25 @@ const trainOne = async (s: Setting, adapter: Adapter, onStep: (step: number, los
   }
   const job = { config: s.config, weights: s.weights, grafted, target: 'auto' as const }
   const from = startState(initial, recipe.optimiser)
-  const before = await heldOut(s, grafted, from.params)
-  const state = orExit(await train({ ...job, data: s.data, recipe, from, onStep: (p) => onStep(p.step, p.loss) })())
+  const held = orExit(await evaluator(job, from.params, ROWS, LENGTH)())
+  const before = orExit(await held.loss(from.params, s.data.heldOut, HELD_OUT_BATCHES)())
+  const state = orExit(
+    await train({ ...job, data: s.data, recipe, from, onStep: (p) => onStep(p.step, `loss ${p.loss.toFixed(3)}`) })(),
+  )
+  const after = orExit(await held.loss(state.params, s.data.heldOut, HELD_OUT_BATCHES)())
+  held.dispose()
   return {
     adapter: adapter.name,
     trainable: graftedParams(grafted).reduce((n, p) => n + p.shape.reduce((a, b) => a * b, 1), 0),
     before,
-    after: await heldOut(s, grafted, state.params),
+    after,
     merge: await mergeDifference(s, grafted, state.params),
     seconds: (Date.now() - begun) / 1000,
   }
 }
 
-const heldOut = async (s: Setting, grafted: Grafted | undefined, params: Arrays): Promise<number> => {
-  const job = {
-    config: s.config,
-    weights: s.weights,
-    target: 'auto' as const,
-    ...(grafted === undefined ? {} : { grafted }),
-  }
-  return orExit(await heldOutLoss(job, params, s.data.heldOut, ROWS, LENGTH, HELD_OUT_BATCHES)())
-}
-
 /** |merged - adapted| on this target, and the yardstick: how far f32 arithmetic itself is from f64 on the adapted model */
-const mergeDifference = async (s: Setting, grafted: Grafted, params: Arrays): Promise<string> => {
+const mergeDifference = async (s: Setting, grafted: Grafted, params: Buffers): Promise<string> => {
   if (grafted.adapter.site !== 'linear') return 'does not merge'
   const merged = orExit(mergeInto(s.weights, grafted, asValues(trainables(s.config, grafted), params)))
   const adapted = await logits(s, 'auto', s.weights, grafted, params)
@@ -150,31 +147,34 @@ const lawsOf = (report: LawReport, adapter: string): string => {
 const main = async (): Promise<void> => {
   const begun = Date.now()
   const setting = load()
-  const base = await heldOut(setting, undefined, {})
+  const base = orExit(
+    await heldOutLoss(
+      { config: setting.config, weights: setting.weights, target: 'auto' },
+      {},
+      setting.data.heldOut,
+      ROWS,
+      LENGTH,
+      HELD_OUT_BATCHES,
+    )(),
+  )
   console.log(
     `A LLaMA of ${setting.parameters.toLocaleString('en')} parameters, trained on Moby Dick, adapted to State of the Union addresses.`,
   )
   console.log(`Held-out loss of the base model: ${base.toFixed(4)} nats a token.\n`)
 
-  const bar = new cliProgress.SingleBar({
-    format: '{bar} {adapter} {what}',
-    stream: process.stderr,
-    hideCursor: true,
-    noTTYOutput: true,
-    notTTYSchedule: 15_000,
-  })
-  bar.start(registry.length * STEPS, 0, { adapter: '', what: 'compiling' })
+  const bar = startProgress(processTerminal, 'demo')
+  const of = (registry.length + 1) * STEPS
   const rows: Row[] = []
-  for (const [i, adapter] of registry.entries()) {
-    bar.update(i * STEPS, { adapter: adapter.name, what: 'compiling' })
+  for (const [i, adapter] of registry.entries())
     rows.push(
-      await trainOne(setting, adapter, (step, loss) =>
-        bar.update(i * STEPS + step, { adapter: adapter.name, what: `loss ${loss.toFixed(3)}` }),
-      ),
+      await trainOne(setting, adapter, (step, note) => bar.update(i * STEPS + step, of, `${adapter.name}, ${note}`)),
     )
-  }
-  bar.update(registry.length * STEPS, { adapter: 'laws', what: '' })
-  const report = runLaws(registry, { runs: 20, seed: 1, mutation: false })
+  const report = runLaws(registry, {
+    runs: 20,
+    seed: 1,
+    mutation: false,
+    onProgress: (p) => bar.update(registry.length * STEPS + (STEPS * p.done) / p.of, of, `laws of ${p.adapter}`),
+  })
   bar.stop()
 
   const table = new Table({
@@ -189,7 +189,7 @@ const main = async (): Promise<void> => {
       'seconds',
     ],
     colAligns: ['left', 'right', 'right', 'right', 'right', 'right', 'left', 'right'],
-    style: { head: [], border: [] },
+    style: { head: [], border: [], compact: true },
   })
   for (const r of rows)
     table.push([
@@ -204,7 +204,7 @@ const main = async (): Promise<void> => {
     ])
   console.log(table.toString())
   console.log(
-    `${String(STEPS)} steps of ${String(ROWS)} x ${String(LENGTH)} tokens each; ${((Date.now() - begun) / 1000).toFixed(0)} s in all.`,
+    `${String(STEPS)} steps of ${String(ROWS)} x ${String(LENGTH)} tokens each; ${showSeconds((Date.now() - begun) / 1000)} in all. The yardstick is how far f32 arithmetic itself is from f64.`,
   )
 }
 

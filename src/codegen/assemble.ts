@@ -5,9 +5,9 @@ import * as TE from 'fp-ts/lib/TaskEither.js'
 import type { Checked, Fault } from '../dsl/fault.ts'
 import { evaluate } from '../dsl/interpret.ts'
 import type { Node } from '../dsl/node.ts'
-import type { Value } from '../dsl/value.ts'
+import { layOut, sameDims, type Value } from '../dsl/value.ts'
 import type { Arrays, Executable, Results, Running } from './executable.ts'
-import { checkFrozen, checkInputs, valuesOf } from './oracle.ts'
+import { checkFrozen, checkInputs, concreteDims, valuesOf } from './oracle.ts'
 import type { Stages } from './pipeline.ts'
 import { loadGpuJs, type GpuExecutable, type Mode, type Source } from './runtime/gpujs.ts'
 import { count } from './sizes.ts'
@@ -31,6 +31,12 @@ const checkExact = (name: string, node: Node, data: ArrayLike<number>): Readonly
 }
 
 const toF32 = (data: ArrayLike<number>): Float32Array => (data instanceof Float32Array ? data : Float32Array.from(data))
+
+/** a pass may have made a node of the same value whose axes lie in another order; the caller was promised the program's own */
+const inOrder = (data: Float32Array, made: Node, promised: Node): Float32Array => {
+  const [from, to] = [concreteDims(made), concreteDims(promised)]
+  return sameDims(from, to) ? data : Float32Array.from(layOut({ dims: from, data: Float64Array.from(data) }, to).data)
+}
 
 export const assemble = (
   { bound, split, plan }: Stages,
@@ -77,11 +83,16 @@ export const assemble = (
           (given: Given) =>
           (arrays: ReadonlyArray<Float32Array>): Results =>
             Object.fromEntries(
-              outputs.map(({ name, node }) => {
+              outputs.map(({ name, node }, i) => {
                 const launch = launchOf.get(node)
-                if (launch !== undefined) return [name, arrays[results.indexOf(launch)]!]
                 if (node.op === 'const') return [name, Float32Array.of(node.attrs.value)]
-                return [name, count(node) === 0 ? new Float32Array(0) : given(node).slice()]
+                const data =
+                  launch !== undefined
+                    ? arrays[results.indexOf(launch)]!
+                    : count(node) === 0
+                      ? new Float32Array(0)
+                      : given(node).slice()
+                return [name, inOrder(data, node, bound.outputs[i]!.node)]
               }),
             )
         return {

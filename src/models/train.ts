@@ -254,10 +254,55 @@ const oneStep = async (
   })
 }
 
-/** Mean loss, in nats a token, over consecutive windows of the tokens. */
+/** A compiled evaluation, for as many parameters and texts as there are. */
+export interface Evaluator {
+  /** mean loss, in nats a token, over consecutive windows of the tokens; at most so many batches */
+  readonly loss: (
+    params: Buffers,
+    tokens: ReadonlyArray<number>,
+    most?: number,
+    onBatch?: (done: number, of: number) => void,
+  ) => TaskEither<Faults, number>
+  readonly dispose: () => void
+}
+
+type EvaluationJob = Pick<TrainJob, 'config' | 'weights' | 'grafted' | 'target'>
+
+/** `trained` names the parameters that each call brings; all other weights are captured. */
+export const evaluator =
+  (job: EvaluationJob, trained: Buffers, rows: number, length: number): TaskEither<Faults, Evaluator> =>
+  async () => {
+    const built = evaluationProgram(job.config, job.grafted, rows, length)
+    if (E.isLeft(built)) return built
+    const compiled = await compile(built.right, { target: job.target, frozen: frozenWeights(job.weights, trained) })()
+    if (E.isLeft(compiled)) return compiled
+    const { run, dispose } = compiled.right
+    const loss: Evaluator['loss'] =
+      (params, tokens, most = Infinity, onBatch = () => undefined) =>
+      async () => {
+        const batches = windows(tokens, rows, length).slice(0, most)
+        if (batches.length === 0)
+          return E.left([
+            { at: 'held-out tokens', expected: `at least ${String(length + 1)}`, actual: String(tokens.length) },
+          ])
+        let [sum, count] = [0, 0]
+        for (const [i, batch] of batches.entries()) {
+          const ran = await run(onlyInputs(built.right, { ...params, ...batchInputs(filled(batch, rows)) }))()
+          if (E.isLeft(ran)) return ran
+          const valid = batch.rows * length
+          sum += (ran.right['losses'] ?? new Float32Array()).subarray(0, valid).reduce((a, b) => a + b, 0)
+          count += valid
+          onBatch(i + 1, batches.length)
+        }
+        return E.right(sum / count)
+      }
+    return E.right({ loss, dispose })
+  }
+
+/** `evaluator` for one text and one set of parameters. */
 export const heldOutLoss =
   (
-    job: Pick<TrainJob, 'config' | 'weights' | 'grafted' | 'target'>,
+    job: EvaluationJob,
     params: Buffers,
     tokens: ReadonlyArray<number>,
     rows: number,
@@ -266,28 +311,11 @@ export const heldOutLoss =
     onBatch: (done: number, of: number) => void = () => undefined,
   ): TaskEither<Faults, number> =>
   async () => {
-    const built = evaluationProgram(job.config, job.grafted, rows, length)
-    if (E.isLeft(built)) return built
-    const batches = windows(tokens, rows, length).slice(0, most)
-    if (batches.length === 0)
-      return E.left([
-        { at: 'held-out tokens', expected: `at least ${String(length + 1)}`, actual: String(tokens.length) },
-      ])
-    const compiled = await compile(built.right, { target: job.target, frozen: frozenWeights(job.weights, params) })()
-    if (E.isLeft(compiled)) return compiled
-    let [sum, count] = [0, 0]
-    for (const [i, batch] of batches.entries()) {
-      const ran = await compiled.right.run(
-        onlyInputs(built.right, { ...params, ...batchInputs(filled(batch, rows)) }),
-      )()
-      if (E.isLeft(ran)) return ran
-      const valid = batch.rows * length
-      sum += (ran.right['losses'] ?? new Float32Array()).subarray(0, valid).reduce((a, b) => a + b, 0)
-      count += valid
-      onBatch(i + 1, batches.length)
-    }
-    compiled.right.dispose()
-    return E.right(sum / count)
+    const made = await evaluator(job, params, rows, length)()
+    if (E.isLeft(made)) return made
+    const loss = await made.right.loss(params, tokens, most, onBatch)()
+    made.right.dispose()
+    return loss
   }
 
 /** a short batch filled up with zeros, whose losses are not counted */
