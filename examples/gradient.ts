@@ -26,7 +26,7 @@ const v = input('v', { i: 3 })
 // softplus with a VJP that is written down: log(1 + e^x), derivative sigmoid(x)
 const softplus = withVjp(
   'softplus',
-  (z) => pipe(z!, exp, add(1), map('log')),
+  (z) => pipe(z, exp, add(1), map('log')),
   ([z], _y, ct) => [pipe(ct, mul(sigmoid(z!)))],
 )
 const custom = pipe(softplus<'i'>(x), sum('i'))

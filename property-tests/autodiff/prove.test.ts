@@ -42,15 +42,12 @@ test.each(needed.map(([a, law]) => [a.name, law, a] as const))(
 )
 
 /** a proof once hung on whether v999 or v1000 is the lesser text: the numbers of variables pass a power of ten inside it */
-test.each([100_000, 1_000_000])(
-  'a proof does not depend on how many variables there were, near %s',
-  (power) => {
-    const law = oft.laws?.find((l) => l.name === 'orthogonal')
-    const config = Object.fromEntries(Object.entries(oft.config).map(([k, f]) => [k, f.default]))
-    const [claim] = law?.claims(specimen(oft, config)) ?? []
-    if (claim?.kind !== 'equal') return expect.unreachable('orthogonal is a claim of equality')
-    for (let id = 0; id < power - 400;) id = variable(dim(2)).id
-    for (let n = 0; n < 12; n++)
-      expect(proveEqual(claim.left.node, claim.right.node).verdict, `run ${String(n)}`).toBe('proved')
-  },
-)
+test.each([100_000, 1_000_000])('a proof does not depend on how many variables there were, near %s', (power) => {
+  const law = oft.laws?.find((l) => l.name === 'orthogonal')
+  const config = Object.fromEntries(Object.entries(oft.config).map(([k, f]) => [k, f.default]))
+  const [claim] = law?.claims(specimen(oft, config)) ?? []
+  if (claim?.kind !== 'equal') return expect.unreachable('orthogonal is a claim of equality')
+  for (let id = 0; id < power - 400;) id = variable(dim(2)).id
+  for (let n = 0; n < 12; n++)
+    expect(proveEqual(claim.left.node, claim.right.node).verdict, `run ${String(n)}`).toBe('proved')
+})

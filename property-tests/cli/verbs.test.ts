@@ -36,7 +36,15 @@ beforeAll(async () => {
 describe('scion merge', () => {
   it.each(['lora', 'oft', 'hra'])('%s: the merged model speaks as the adapted one', async (adapter) => {
     const before = [contents(w.model), contents(w.at(adapter))]
-    const merged = await scion('merge', '--model', w.model, '--adapter', w.at(adapter), '--out', w.at(`${adapter}-merged`))
+    const merged = await scion(
+      'merge',
+      '--model',
+      w.model,
+      '--adapter',
+      w.at(adapter),
+      '--out',
+      w.at(`${adapter}-merged`),
+    )
     expect(merged.code).toBe(0)
     expect([contents(w.model), contents(w.at(adapter))]).toEqual(before)
     expect(existsSync(w.at(`${adapter}-merged/tokenizer.json`))).toBe(true)
@@ -83,7 +91,10 @@ describe('scion generate', () => {
 describe('scion laws and explain', () => {
   it('laws prints exactly one object', async () => {
     const ran = await scion('laws', 'lora', '--runs', '3', '--no-mutants', '--json')
-    const json = JSON.parse(ran.out) as { readonly laws: ReadonlyArray<object>; readonly mutation: ReadonlyArray<object> }
+    const json = JSON.parse(ran.out) as {
+      readonly laws: ReadonlyArray<object>
+      readonly mutation: ReadonlyArray<object>
+    }
     expect(Object.keys(json)).toEqual(['laws', 'mutation'])
     for (const law of json.laws)
       expect(Object.keys(law).slice(0, 7)).toEqual(['adapter', 'law', 'verdict', 'cases', 'vacuous', 'worst', 'seed'])

@@ -1,34 +1,10 @@
 /** `scion train`: an adapter trained on a text, with a loss curve, and taken up again after a kill. */
 import { Command, Option } from 'commander'
 import * as E from 'fp-ts/lib/Either.js'
-import { integer, names, numberWhere, seed, withExamples, withJson, withTarget, type CommonOptions } from './options.ts'
+import { integer, names, numberWhere, seed, withExamples, withJson, withTarget } from './options.ts'
 import { showSeconds } from './progress.ts'
 import { printJson, type Runner, type Terminal, type Work } from './terminal.ts'
-import { performTraining, type TrainedRun } from './training.ts'
-
-// ---------------------------------------------------------------------------------------- model
-
-export interface TrainOptions extends CommonOptions {
-  readonly model: string
-  readonly adapter: string
-  readonly data: string
-  readonly out: string
-  readonly config?: string
-  readonly modules?: ReadonlyArray<string>
-  readonly steps: number
-  readonly rows: number
-  readonly length: number
-  readonly lr?: number
-  readonly warmup: number
-  readonly seed: number
-  readonly heldOut: number
-  readonly clip: number
-  readonly optimiser: 'adamw' | 'sgd'
-  readonly saveEvery: number
-  readonly batchesOut?: string
-  readonly resume?: true
-  readonly force?: true
-}
+import { performTraining, type TrainedRun, type TrainOptions } from './training.ts'
 
 // --------------------------------------------------------------------------------- interpreters
 

@@ -35,7 +35,7 @@ import { drawLossCurve } from './loss-curve.ts'
 import { modelDigests, needTokenizer, openModel, sha256, type OpenModel } from './model.ts'
 import { showSeconds, startProgress } from './progress.ts'
 import type { Terminal } from './terminal.ts'
-import type { TrainOptions } from './train.ts'
+import type { CommonOptions } from './options.ts'
 import { batchesJson, readTrainingData, type TrainingData } from './training-data.ts'
 import {
   abandonRun,
@@ -52,6 +52,28 @@ import { versions } from './versions.ts'
 // ---------------------------------------------------------------------------------------- model
 
 const RECORD = 'training.json'
+
+export interface TrainOptions extends CommonOptions {
+  readonly model: string
+  readonly adapter: string
+  readonly data: string
+  readonly out: string
+  readonly config?: string
+  readonly modules?: ReadonlyArray<string>
+  readonly steps: number
+  readonly rows: number
+  readonly length: number
+  readonly lr?: number
+  readonly warmup: number
+  readonly seed: number
+  readonly heldOut: number
+  readonly clip: number
+  readonly optimiser: 'adamw' | 'sgd'
+  readonly saveEvery: number
+  readonly batchesOut?: string
+  readonly resume?: true
+  readonly force?: true
+}
 
 /** What `training.json` holds. */
 export interface TrainedRun {
