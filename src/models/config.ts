@@ -293,19 +293,26 @@ export const encodeConfig = (
 /** The dotted name of a tensor of layer `i`: `model.layers.0.self_attn.q_proj.weight`. */
 export const layerTensor = (i: number, part: string): string => `model.layers.${i}.${part}.weight`
 
+/** The linear layers of one decoder layer, each (out, in). */
+export const linearShapes = ({ dim, hidden, heads, kvHeads, headDim }: LlamaConfig) =>
+  ({
+    'self_attn.q_proj': [heads * headDim, dim],
+    'self_attn.k_proj': [kvHeads * headDim, dim],
+    'self_attn.v_proj': [kvHeads * headDim, dim],
+    'self_attn.o_proj': [dim, heads * headDim],
+    'mlp.gate_proj': [hidden, dim],
+    'mlp.up_proj': [hidden, dim],
+    'mlp.down_proj': [dim, hidden],
+  }) as const
+export type LinearName = keyof ReturnType<typeof linearShapes>
+
 /** Every tensor that a model of this config has, by Hugging Face's name, with its shape; linear weights are (out, in). */
 export const tensorShapes = (config: LlamaConfig): ReadonlyMap<string, ReadonlyArray<number>> => {
-  const { dim, hidden, layers, heads, kvHeads, headDim, vocab, tied } = config
+  const { dim, layers, vocab, tied } = config
   const perLayer: ReadonlyArray<readonly [string, ReadonlyArray<number>]> = [
     ['input_layernorm', [dim]],
-    ['self_attn.q_proj', [heads * headDim, dim]],
-    ['self_attn.k_proj', [kvHeads * headDim, dim]],
-    ['self_attn.v_proj', [kvHeads * headDim, dim]],
-    ['self_attn.o_proj', [dim, heads * headDim]],
+    ...Object.entries(linearShapes(config)),
     ['post_attention_layernorm', [dim]],
-    ['mlp.gate_proj', [hidden, dim]],
-    ['mlp.up_proj', [hidden, dim]],
-    ['mlp.down_proj', [dim, hidden]],
   ]
   const inLayers = Array.from({ length: layers }, (_, i) =>
     perLayer.map(([part, shape]) => [layerTensor(i, part), shape] as const),

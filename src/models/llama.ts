@@ -5,7 +5,7 @@
 import { pipe } from 'fp-ts/lib/function.js'
 import { add, input, merge, rename, split, take, type Tensor, type Values } from '../dsl/index.ts'
 import { linearHost, activationHost, type LinearHost } from '../adapters/adapter.ts'
-import type { LlamaConfig } from './config.ts'
+import { linearShapes, tensorShapes, type LinearName, type LlamaConfig } from './config.ts'
 import { ungrafted, type Graft, type Site } from './graft.ts'
 import { causalAttention, rmsNorm, rope, swiGlu, type RopeLayout } from './layers.ts'
 
@@ -18,39 +18,17 @@ export interface WeightSpec {
   readonly shape: ReadonlyArray<number>
 }
 
-const linearShapes = (c: LlamaConfig) => {
-  const [q, kv] = [c.heads * c.headDim, c.kvHeads * c.headDim]
-  return {
-    'self_attn.q_proj': [q, c.dim],
-    'self_attn.k_proj': [kv, c.dim],
-    'self_attn.v_proj': [kv, c.dim],
-    'self_attn.o_proj': [c.dim, q],
-    'mlp.gate_proj': [c.hidden, c.dim],
-    'mlp.up_proj': [c.hidden, c.dim],
-    'mlp.down_proj': [c.dim, c.hidden],
-  } as const
-}
-type LinearName = keyof ReturnType<typeof linearShapes>
-
 const layerPath = (i: number): string => `model.layers.${String(i)}`
 
 // --------------------------------------------------------------------------------- constructors
 
 /** Every weight of the model: its name, axes in file order, and shape. */
-export const llamaWeights = (c: LlamaConfig): ReadonlyArray<WeightSpec> => [
-  { name: 'model.embed_tokens.weight', axes: ['vocab', 'in'], shape: [c.vocab, c.dim] },
-  ...Array.from({ length: c.layers }, (_, i): ReadonlyArray<WeightSpec> => [
-    { name: `${layerPath(i)}.input_layernorm.weight`, axes: ['in'], shape: [c.dim] },
-    ...Object.entries(linearShapes(c)).map(([n, shape]) => ({
-      name: `${layerPath(i)}.${n}.weight`,
-      axes: ['out', 'in'],
-      shape,
-    })),
-    { name: `${layerPath(i)}.post_attention_layernorm.weight`, axes: ['in'], shape: [c.dim] },
-  ]).flat(),
-  { name: 'model.norm.weight', axes: ['in'], shape: [c.dim] },
-  ...(c.tied ? [] : [{ name: 'lm_head.weight', axes: ['out', 'in'], shape: [c.vocab, c.dim] }]),
-]
+export const llamaWeights = (c: LlamaConfig): ReadonlyArray<WeightSpec> =>
+  [...tensorShapes(c)].map(([name, shape]) => ({
+    name,
+    shape,
+    axes: shape.length === 1 ? ['in'] : name === 'model.embed_tokens.weight' ? ['vocab', 'in'] : ['out', 'in'],
+  }))
 
 /** Stored tensors as values under the names and axes that the model's program asks for. */
 export const llamaValues = (c: LlamaConfig, tensors: ReadonlyMap<string, { readonly data: Float32Array }>): Values =>
