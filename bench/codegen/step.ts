@@ -1,9 +1,10 @@
 /**
- * One training step of a 260 thousand parameter LLaMA (dim 64, 5 layers, 4 x 128 tokens) on gpu.js, with
+ * One training step of a 260 thousand parameter LLaMA (dim 64, 5 layers, 4 x 128 tokens) on a target, with
  * random weights: kernels, compile time and the CPU time of a step, which a busy machine blurs less than the clock.
  *
- *     npx tsx bench/codegen/step.ts lora       # or another adapter's name; none: the whole model is trained
+ *     npx tsx bench/codegen/step.ts lora --target c       # or gpujs; or another adapter's name; none: the whole model is trained
  */
+import { parseArgs } from 'node:util'
 import * as E from 'fp-ts/lib/Either.js'
 import { adapterNamed } from '../../src/adapters/registry.ts'
 import { compile } from '../../src/codegen/index.ts'
@@ -27,7 +28,13 @@ const config = {
   ...{ normEps: 1e-5, ropeTheta: 10000, tied: true, maxPositions: 512, eos: [] },
 }
 const recipe = { steps: 1, rows: 4, length: 128, peak: 1e-2, warmup: 1, seed: 0, clip: 1, optimiser: adamW() }
-const [name] = process.argv.slice(2)
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { target: { type: 'string', default: 'gpujs' } },
+})
+const [name] = positionals
+const target = (['c', 'gpujs', 'auto'] as const).find((t) => t === values.target)
+if (target === undefined) throw new Error(`--target: expected c, gpujs or auto, got ${values.target}`)
 
 const graft = (wanted: string) => {
   const adapter = get(adapterNamed(wanted))
@@ -54,15 +61,15 @@ const arrays = Object.fromEntries(
 )
 
 let begun = cpu()
-const executable = get(await compile(step, { target: 'gpujs' })())
+const executable = get(await compile(step, { target })())
 const { launches, distinctKernels, flops } = executable.report
 console.log(
-  `${name ?? 'whole model'}: ${launches} launches of ${distinctKernels} kernels, ${(flops / 1e9).toFixed(3)} GFLOP`,
+  `${executable.target}, ${name ?? 'whole model'}: ${launches} launches of ${distinctKernels} kernels, ${(flops / 1e9).toFixed(3)} GFLOP`,
 )
 console.log(`passes ${(cpu() - begun).toFixed(0)} ms CPU`)
 begun = cpu()
 get(await executable.run(arrays)())
-console.log(`first run, with gpu.js's own compilation, ${(cpu() - begun).toFixed(0)} ms CPU`)
+console.log(`first run (gpu.js compiles then), ${(cpu() - begun).toFixed(0)} ms CPU`)
 const times: number[] = []
 for (let i = 0; i < 5; i++) {
   begun = cpu()

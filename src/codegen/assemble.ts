@@ -1,4 +1,4 @@
-/** A plan bound to gpu.js: where every launch finds its arguments, and where the program's outputs come from. */
+/** A plan bound to a target: where every launch finds its arguments, and where the program's outputs come from. */
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
 import * as TE from 'fp-ts/lib/TaskEither.js'
@@ -9,7 +9,8 @@ import { layOut, sameDims, type Value } from '../dsl/value.ts'
 import type { Arrays, Executable, Results, Running } from './executable.ts'
 import { checkFrozen, checkInputs, concreteDims, valuesOf } from './oracle.ts'
 import type { Stages } from './pipeline.ts'
-import { loadGpuJs, type GpuExecutable, type Mode, type Source } from './runtime/gpujs.ts'
+import type { Launch } from './plan.ts'
+import type { Source } from './runtime/gpujs.ts'
 import { count } from './sizes.ts'
 
 /** whole numbers from here on are not exact in f32 */
@@ -38,11 +39,26 @@ const inOrder = (data: Float32Array, made: Node, promised: Node): Float32Array =
   return sameDims(from, to) ? data : Float32Array.from(layOut({ dims: from, data: Float64Array.from(data) }, to).data)
 }
 
+/** the launches with their arguments found, and what comes from outside: what a target is handed */
+export interface Bound {
+  readonly launches: ReadonlyArray<Pick<Launch, 'kernel' | 'printed'> & { readonly args: ReadonlyArray<Source> }>
+  readonly inputs: ReadonlyArray<ReadonlyArray<number>>
+  readonly constants: ReadonlyArray<{ readonly shape: ReadonlyArray<number>; readonly data: Float32Array }>
+  /** launches whose results are wanted */
+  readonly results: ReadonlyArray<number>
+}
+
+/** A target's own answer: arrays in the order of inputs and results. */
+export interface Loaded {
+  readonly run: (inputs: ReadonlyArray<Float32Array>) => Running<ReadonlyArray<Float32Array>>
+  readonly runNow: (inputs: ReadonlyArray<Float32Array>) => Checked<ReadonlyArray<Float32Array>>
+  readonly dispose: () => void
+}
+
 export const assemble = (
   { bound, split, plan }: Stages,
   frozen: Readonly<Record<string, Value>>,
-  mode: Mode,
-  threads: boolean,
+  load: (b: Bound) => Checked<Loaded>,
 ): Checked<Pick<Executable, 'run' | 'runNow' | 'dispose'>> =>
   pipe(
     checkFrozen(bound, frozen),
@@ -62,20 +78,16 @@ export const assemble = (
             : { from: 'input', index: uploads.indexOf(n) }
       const outputs = split.device.outputs
       const results = [...new Set(outputs.flatMap((o) => launchOf.get(o.node) ?? []))]
-      const loaded = loadGpuJs(
-        {
-          launches: plan.launches.map((l) => ({ printed: l.printed, args: l.args.map(sourceOf) })),
-          inputs: uploads.map(plan.shapeOf),
-          constants: constants.map((n) => ({
-            shape: plan.shapeOf(n),
-            data: Float32Array.from(captured.get(nameOf(n))!.data),
-          })),
-          results,
-          threads,
-        },
-        mode,
-      )
-      return E.map(({ run, runNow, dispose }: GpuExecutable) => {
+      const loaded = load({
+        launches: plan.launches.map(({ kernel, printed, args }) => ({ kernel, printed, args: args.map(sourceOf) })),
+        inputs: uploads.map(plan.shapeOf),
+        constants: constants.map((n) => ({
+          shape: plan.shapeOf(n),
+          data: Float32Array.from(captured.get(nameOf(n))!.data),
+        })),
+        results,
+      })
+      return E.map(({ run, runNow, dispose }: Loaded) => {
         type Given = (n: Node) => Float32Array
         const prepare = (inputs: Arrays): Checked<Given> =>
           E.flatMap(checkInputs(bound, known, inputs), () => gather(inputs))

@@ -15,14 +15,15 @@ import type { Arrays, Executable, Running } from './executable.ts'
 import { compileOracle } from './oracle.ts'
 import { stages, type Stages } from './pipeline.ts'
 import { emptyReport, reportOf, type Report } from './report.ts'
-import type { Mode } from './runtime/gpujs.ts'
+import { loadC } from './runtime/c.ts'
+import { loadGpuJs, type Mode } from './runtime/gpujs.ts'
 
 export type { Arrays, Executable, Numbers, Results, Running } from './executable.ts'
 export { showReport, type KernelReport, type Report } from './report.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
-export type TargetName = 'gpujs' | 'oracle' | 'auto'
+export type TargetName = 'c' | 'gpujs' | 'oracle' | 'auto'
 
 export interface CompileOptions {
   readonly target: TargetName
@@ -42,7 +43,9 @@ const compileGpuJs = (program: Program, options: CompileOptions, reason: string)
     stages(program, options.sizes ?? {}, simplify),
     E.chain((s) =>
       pipe(
-        assemble(s, options.frozen ?? {}, options.mode ?? 'webasm', options.threads ?? false),
+        assemble(s, options.frozen ?? {}, (b) =>
+          loadGpuJs({ ...b, threads: options.threads ?? false }, options.mode ?? 'webasm'),
+        ),
         E.map(({ run, runNow, dispose }) => ({
           target: `gpujs (${options.mode ?? 'webasm'})`,
           reason,
@@ -50,6 +53,29 @@ const compileGpuJs = (program: Program, options: CompileOptions, reason: string)
           runNow,
           dispose,
           report: reportOf(s.plan, `gpujs (${options.mode ?? 'webasm'})`),
+        })),
+      ),
+    ),
+  )
+
+const compileC = (program: Program, options: CompileOptions, reason: string): Checked<Executable> =>
+  pipe(
+    stages(program, options.sizes ?? {}, simplify),
+    E.chain((s) =>
+      pipe(
+        assemble(s, options.frozen ?? {}, ({ launches, inputs, constants, results }) =>
+          loadC(
+            { launches, inputs, constants: constants.map((c) => c.shape), results },
+            constants.map((c) => c.data),
+          ),
+        ),
+        E.map(({ run, runNow, dispose }) => ({
+          target: 'c',
+          reason,
+          run,
+          runNow,
+          dispose,
+          report: reportOf(s.plan, 'c'),
         })),
       ),
     ),
@@ -73,6 +99,8 @@ export const compileNow = (program: Program, options: CompileOptions): Checked<E
               report: emptyReport(program.name, 'oracle'),
               dispose: () => undefined,
             }))(compileOracle(program, options.sizes ?? {}, options.frozen ?? {}))
+          case 'c':
+            return compileC(program, options, 'asked for')
           case 'gpujs':
             return compileGpuJs(program, options, 'asked for')
           case 'auto':

@@ -1,0 +1,145 @@
+/** The native target in lockstep: every kernel compiled into one object, each judged under its own bound at the oracle's inputs. */
+import * as E from 'fp-ts/lib/Either.js'
+import fc from 'fast-check'
+import { pipe } from 'fp-ts/lib/function.js'
+import { describe, expect, test } from 'vitest'
+import { vjpProgram } from '../src/autodiff/vjp.ts'
+import { casesOf, judge, type Case } from '../src/codegen/lockstep.ts'
+import { stages } from '../src/codegen/pipeline.ts'
+import { findCompiler, loadC } from '../src/codegen/runtime/c.ts'
+import * as L from '../src/dsl/index.ts'
+import { literal } from '../src/dsl/dim.ts'
+import type { Values } from '../src/dsl/interpret.ts'
+import type { Program } from '../src/dsl/program.ts'
+import { diceOf, randomGraph } from './codegen-graphs.ts'
+import { seed } from './seed.ts'
+
+const get = <A>(c: E.Either<unknown, A>): A => {
+  if (E.isLeft(c)) throw new Error(JSON.stringify(c.left))
+  return c.right
+}
+
+const hasCompiler = E.isRight(findCompiler())
+if (!hasCompiler) console.warn('SKIPPED: the native target, for there is no C compiler')
+
+const inputsOf = (p: Program, n: number): Values => {
+  const d = diceOf(n)
+  return Object.fromEntries(
+    p.inputs.map(({ name, node }) => {
+      const dims = node.type.dims.map((a) => ({ name: a.name, size: literal(a.size)! }))
+      const length = dims.reduce((s, a) => s * a.size, 1)
+      const one = (): number => (node.type.dtype === 'i32' ? d.int(0, 10) : Math.fround(d.real() * 2 - 1))
+      return [name, { dims, data: Float64Array.from({ length }, one) }]
+    }),
+  )
+}
+
+interface Named {
+  readonly where: string
+  readonly case: Case
+}
+
+/** all kernels as launches of one program, each with inputs of its own */
+const judgeAll = (all: ReadonlyArray<Named>): { readonly vacuous: number; readonly worst: number } => {
+  const inputs = all.flatMap((n) => n.case.inputs)
+  let next = 0
+  const launches = all.map(({ case: { launch, inputs: own } }) => ({
+    kernel: launch.kernel,
+    args: own.map(() => ({ from: 'input', index: next++ }) as const),
+  }))
+  const shapes = all.flatMap((n) => n.case.launch.kernel.params.map((p) => p.shape))
+  const loaded = get(loadC({ launches, inputs: shapes, constants: [], results: all.map((_, i) => i) }, []))
+  const got = get(loaded.runNow(inputs))
+  loaded.dispose()
+  let [vacuous, worst] = [0, 0]
+  all.forEach(({ where, case: c }, i) => {
+    const verdict = judge(c, got[i]!)
+    if (!(verdict.worst <= 1)) expect.fail(`${where}: ${String(verdict.worst)} of the bound`)
+    if (verdict.vacuous) vacuous += 1
+    else worst = Math.max(worst, verdict.worst)
+  })
+  return { vacuous, worst }
+}
+
+const namedCases = (program: Program, inputs: Values): ReadonlyArray<Named> =>
+  get(casesOf(get(stages(program, {}, (p) => p)), inputs)).map((c) => ({
+    where: `${program.name}: ${c.launch.ops.join(' ')} -> ${c.launch.kernel.output.shape.join('x')}`,
+    case: c,
+  }))
+
+const withVjp = (name: string, y: L.AnyTensor, wrt: ReadonlyArray<string>): Program =>
+  get(vjpProgram(get(L.program(name, { y })), wrt))
+
+/** sizes around every width and tile: whole, one more, one less, prime */
+const shapes: ReadonlyArray<readonly [number, number, number]> = [
+  ...([
+    [1, 1, 1],
+    [2, 3, 4],
+    [5, 17, 16],
+    [7, 31, 33],
+    [12, 64, 32],
+    [13, 67, 47],
+  ] as const),
+  ...([
+    [40, 48, 96],
+    [64, 8, 64],
+    [37, 96, 5],
+    [3, 200, 129],
+  ] as const),
+]
+
+const contractions = shapes.map(([t, k, o]) =>
+  withVjp(
+    `linear ${String(t)} ${String(k)} ${String(o)}`,
+    pipe(
+      L.input('x', { batch: 2, token: t, in: k }),
+      L.dot(L.input('w', { out: o, in: k }), 'in'),
+      L.add(L.input('b', { out: o })),
+      L.silu,
+    ),
+    ['x', 'w', 'b'],
+  ),
+)
+const rows = shapes.map(([t, k]) =>
+  withVjp(`softmax ${String(t)} ${String(k)}`, pipe(L.input('x', { token: t, in: k }), L.softmax('in')), ['x']),
+)
+const heads = (
+  [
+    [8, 4, 8],
+    [16, 2, 16],
+    [24, 3, 5],
+  ] as const
+).map(([t, h, d]) => {
+  const part = (n: string) => pipe(L.input(n, { token: t, in: h * d }), L.split('in', { head: h, h: d }))
+  const scores = pipe(part('q'), L.dot(pipe(part('k'), L.rename({ token: 'key' })), 'h'), L.softmax('key'))
+  const mixed = pipe(scores, L.dot(pipe(part('v'), L.rename({ token: 'key' })), 'key'), L.merge(['head', 'h'], 'flat'))
+  return withVjp(
+    `heads ${String(t)} ${String(h)} ${String(d)}`,
+    pipe(mixed, L.dot(L.input('o', { flat: h * d, out: 12 }), 'flat')),
+    [...['q', 'k', 'v', 'o']],
+  )
+})
+
+describe.skipIf(!hasCompiler)("native kernels under each kernel's own bound", () => {
+  test.each([
+    ['contractions', contractions],
+    ['rows', rows],
+    ['attention', heads],
+  ] as const)('%s', (_, programs) => {
+    const all = programs.flatMap((p, i) => namedCases(p, inputsOf(p, i + 1)))
+    const { vacuous, worst } = judgeAll(all)
+    console.log(
+      `c: ${String(all.length)} kernels, ${String(vacuous)} vacuous, worst share of the bound ${worst.toFixed(3)}`,
+    )
+    expect(vacuous).toBeLessThanOrEqual(0.05 * all.length)
+  })
+
+  test('random graphs', () => {
+    const drawn = fc.sample(fc.tuple(fc.integer(), fc.integer({ min: 1, max: 14 })), { numRuns: 150, seed })
+    const all = drawn.flatMap(([s, length]) => {
+      const { program, inputs } = randomGraph(s, length)
+      return namedCases(program, inputs)
+    })
+    expect(judgeAll(all).vacuous).toBeLessThanOrEqual(0.05 * all.length)
+  })
+})
