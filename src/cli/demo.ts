@@ -25,7 +25,7 @@ import type { LlamaConfig } from '../models/config.ts'
 import { showSeconds, startProgress } from './progress.ts'
 import { processTerminal } from './terminal.ts'
 
-const STEPS = 40
+const STEPS = 80
 const [ROWS, LENGTH] = [4, 64]
 const HELD_OUT_BATCHES = 6
 /** the speeches of these years: another century, another kind of text */
@@ -103,8 +103,9 @@ const trainOne = async (s: Setting, adapter: Adapter, onStep: (step: number, not
     steps: STEPS,
     rows: ROWS,
     length: LENGTH,
-    peak: learningRateOf(adapter.name),
-    warmup: 5,
+    // batches here are half of those that the rates were found with, and noisier
+    peak: learningRateOf(adapter.name) / 3,
+    warmup: 10,
     seed: 0,
     clip: 1,
     optimiser: adamW(),
