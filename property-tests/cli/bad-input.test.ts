@@ -131,6 +131,11 @@ const table: ReadonlyArray<Row> = [
     '--config of lora: rank: expected a positive integer, found "4"',
   ],
   ['a config value out of range', () => train('--config', '{"rank": 0}'), 'rank: expected a positive integer, found 0'],
+  [
+    'a rank beyond any memory',
+    () => train('--config', '{"rank": 1000000000000}'),
+    '--config of lora: expected parameters that fit in memory',
+  ],
   ['an unknown config key', () => train('--config', '{"rnk": 4}'), '--config of lora: rnk', "did you mean 'rank'?"],
   ['modules that the model lacks', () => train('--modules', 'qkv'), 'adapter lora: expected a linear site named qkv'],
   // the flags

@@ -217,10 +217,22 @@ const heldOutOf = async (plan: Plan, params: TrainState['params'], terminal: Ter
   return loss
 }
 
+/** the parameters as they are made; a fault where no memory holds so many */
+const unlessTooLarge = <A>({ run }: Plan, make: () => Checked<A>): Checked<A> => {
+  try {
+    return make()
+  } catch (e) {
+    if (!(e instanceof RangeError)) throw e
+    return failWith(`--config of ${run.adapter}`, 'parameters that fit in memory', `${run.config} (${e.message})`)
+  }
+}
+
 /** the state before the first step, with the held-out loss of the parameters as they are made */
 const begin = async (plan: Plan, terminal: Terminal): Promise<Checked<SavedRun>> => {
   const { grafted, model, recipe, run } = plan
-  const initial = initialParams(grafted, recipe.seed, (path) => model.weights[`${path}.weight`])
+  const initial = unlessTooLarge(plan, () =>
+    initialParams(grafted, recipe.seed, (path) => model.weights[`${path}.weight`]),
+  )
   if (E.isLeft(initial)) return initial
   const state = startState(initial.right, recipe.optimiser)
   return E.map((before: number): SavedRun => ({ run, before, state }))(await heldOutOf(plan, state.params, terminal))
