@@ -7,8 +7,8 @@
  * The last tile of an axis begins earlier, so that every tile is whole: its cells are computed twice, with
  * the same result, and nothing is read or written outside.
  */
-import type { Kernel, Loop, Stmt } from '../../kernel.ts'
-import { flatten } from '../../affine.ts'
+import type { Index, Kernel, Loop, Stmt } from '../../kernel.ts'
+import { flatten, whole } from '../../affine.ts'
 import { splitAxes } from '../../split-axes.ts'
 import { addressOf, parameter, plainScope, printers, type Scope } from './expression.ts'
 import { chooseTile, isSimple, nestOf, readsOf, strideOf, type Fold, type Nest, type Read, type Tile } from './tile.ts'
@@ -50,6 +50,9 @@ const storeTo = (k: Kernel, s: Stmt & { readonly kind: 'store' }, scope: Scope):
   const p = printers(k, scope)
   return `out[${p.index(flatten(s.at, k.output.shape))}] = ${p.expr(s.value)};`
 }
+
+const addressOfStore = (k: Kernel, cell: ReadonlyArray<Stmt>): Index =>
+  cell.reduce<Index>((i, s) => (s.kind === 'store' ? flatten(s.at, k.output.shape) : i), whole(0))
 
 // ------------------------------------------------------------------------------- plain statements
 
@@ -287,7 +290,10 @@ const printTiled = (
     )
     waiting = []
   }
+  // a nest sets the registers that it fills
+  const filled = new Set(nests.flatMap((n) => n.folds.map((f) => f.register)))
   for (const s of cell) {
+    if (s.kind === 'unit' && filled.has(s.register)) continue
     if (s.kind !== 'for') {
       waiting.push(s)
       continue
@@ -330,7 +336,7 @@ export const printKernelC = (kernel: Kernel, widest: number): PrintedC => {
   const k = splitAxes(kernel)
   const { grid, cell } = gridOf(k.body)
   const nests = cell.flatMap((s) => (s.kind === 'for' ? [nestOf(s)] : []))
-  const tile = nests.length === 0 ? undefined : chooseTile(k, grid, nests, widest)
+  const tile = nests.length === 0 ? undefined : chooseTile(k, grid, nests, addressOfStore(k, cell), widest)
   const printed =
     tile === undefined || tile.lane === 'none'
       ? {

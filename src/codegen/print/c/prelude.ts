@@ -18,10 +18,11 @@ INLINE int whole(float x) { return x > -1e9f && x < 1e9f ? (int)x : -1; }
 INLINE int clamp(int i, int low, int high) { return i < low ? low : i > high ? high : i; }
 INLINE int floordiv(int a, int n) { return (a >= 0 ? a : a - n + 1) / n; }
 /* 2^n for -126 <= n <= 127 */
-INLINE float power2(int n) { union { int i; float f; } u = { (n + 127) << 23 }; return u.f; }
-/* e^x = 2^n e^r, r = x - n log 2; two factors so that results below the normal range round once */
+INLINE float power2(int n) { int i = (n + 127) << 23; float f; __builtin_memcpy(&f, &i, 4); return f; }
+/* e^x = 2^n e^r, r = x - n log 2; two factors so that results below the normal range round once;
+   below -104 it is 0, and not by way of subnormal numbers, which are slow */
 INLINE float exp_f32(float x0) {
-  float x = x0 < -104.0f ? -104.0f : x0;
+  float x = x0 < -104.0f ? 0.0f : x0;
   x = x > 89.0f ? 89.0f : x;
   float n = rintf(x * 1.44269504088896341f);
   float r = x - n * 0.693359375f;
@@ -34,7 +35,8 @@ INLINE float exp_f32(float x0) {
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
   int i = (int)n, h = i >> 1;
-  return p * power2(h) * power2(i - h);
+  float y = p * power2(h) * power2(i - h);
+  return x0 < -104.0f ? 0.0f : y;
 }
 /* x + x^3 P(x^2) near 0, else 1 - 2/(e^2|x| + 1) with the sign of x */
 INLINE float tanh_f32(float x) {

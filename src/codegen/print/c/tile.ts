@@ -82,8 +82,9 @@ export type Stride = 'fixed' | 'contiguous' | 'scattered'
 export const addressIn = (k: Kernel, e: Read): Index =>
   flatten(e.at, k.params.find((p) => p.name === e.buffer)?.shape ?? [])
 
-export const strideOf = (k: Kernel, e: Read, axis: string): Stride => {
-  const { terms } = addressIn(k, e)
+export const strideOf = (k: Kernel, e: Read, axis: string): Stride => strideAlong(addressIn(k, e), axis)
+
+const strideAlong = ({ terms }: Index, axis: string): Stride => {
   const plain = terms.find(({ atom }) => atom.kind === 'axis' && atom.name === axis)
   const hidden = terms.some(({ atom }) => atom.kind !== 'axis' && atomDepends(atom, axis))
   return hidden ? 'scattered' : plain === undefined ? 'fixed' : plain.factor === 1 ? 'contiguous' : 'scattered'
@@ -118,12 +119,13 @@ const tilesOf = (s: Side | undefined): number => (s === undefined ? 1 : Math.cei
 const LARGEST_PANEL = 1 << 18
 
 /** vector operations of the whole nest, outer axes aside */
-const costOf = (k: Kernel, n: Nest, t: Tile): number => {
+const costOf = (k: Kernel, n: Nest, t: Tile, stored: Index): number => {
   const terms = product(n.loops.map((l) => l.size))
   const [rows, columns] = [t.rows?.size ?? 1, t.columns?.size ?? 1]
   const has = (r: Read, s: Side | undefined): boolean => s !== undefined && strideOf(k, r, s.loop.axis) !== 'fixed'
   const work = Math.max(1, allExpressions(n.body).filter((e) => e.kind === 'apply' || e.kind === 'guard').length - 1)
   const tiles = tilesOf(t.rows) * tilesOf(t.columns)
+  const inRows = t.columns !== undefined && strideAlong(stored, t.columns.loop.axis) === 'contiguous'
   if (t.lane === 'columns') {
     const vectors = columns / t.width
     const load = (r: Read): number => {
@@ -134,7 +136,10 @@ const costOf = (k: Kernel, n: Nest, t: Tile): number => {
       return (stride === 'contiguous' ? 1 : 3 * t.width) * vectors * times
     }
     return (
-      tiles * (terms * (rows * vectors * work + readsOf(n).reduce((s, r) => s + load(r), 0)) + 8 + rows * vectors * 2)
+      tiles *
+      (terms * (rows * vectors * work + readsOf(n).reduce((s, r) => s + load(r), 0)) +
+        8 +
+        rows * vectors * (inRows ? 3 : 3 * t.width))
     )
   }
   if (t.lane === 'reduced') {
@@ -151,7 +156,13 @@ const costOf = (k: Kernel, n: Nest, t: Tile): number => {
 }
 
 /** The cheapest tile for the longest reduction of a cell. */
-export const chooseTile = (k: Kernel, grid: ReadonlyArray<Loop>, nests: ReadonlyArray<Nest>, widest: number): Tile => {
+export const chooseTile = (
+  k: Kernel,
+  grid: ReadonlyArray<Loop>,
+  nests: ReadonlyArray<Nest>,
+  stored: Index,
+  widest: number,
+): Tile => {
   const longest = [...nests].sort(
     (a, b) => product(b.loops.map((l) => l.size)) - product(a.loops.map((l) => l.size)),
   )[0]!
@@ -196,7 +207,7 @@ export const chooseTile = (k: Kernel, grid: ReadonlyArray<Loop>, nests: Readonly
   }
   const total = (t: Tile): number => {
     const covered = (t.rows?.loop.size ?? 1) * (t.columns?.loop.size ?? 1)
-    return (costOf(k, longest, t) * all) / covered
+    return (costOf(k, longest, t, stored) * all) / covered
   }
   return candidates.reduce((best, t) => (total(t) < total(best) ? t : best))
 }

@@ -1,0 +1,64 @@
+/** No two buffers that live at once share memory, in drawn sequences and in a real step. */
+import * as E from 'fp-ts/lib/Either.js'
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { aligned, leastArena, overlapInTime, placeInArena, type Arena, type Life } from '../src/codegen/arena.ts'
+import { stages } from '../src/codegen/pipeline.ts'
+import { livesOf } from '../src/codegen/print/c.ts'
+import { adamW } from '../src/models/optimiser.ts'
+import { stepProgram } from '../src/models/train.ts'
+import { seed } from './seed.ts'
+
+const get = <A>(c: E.Either<unknown, A>): A => {
+  if (E.isLeft(c)) throw new Error(JSON.stringify(c.left))
+  return c.right
+}
+
+/** pairs alive at once whose places meet, and buffers that leave the arena */
+const collisions = (lives: ReadonlyArray<Life>, { offsets, size }: Arena): ReadonlyArray<string> =>
+  lives.flatMap((a, i) => [
+    ...(offsets[i]! + a.size > size ? [`${String(i)} leaves the arena`] : []),
+    ...lives.slice(0, i).flatMap((b, j) => {
+      const meet = offsets[i]! < offsets[j]! + b.size && offsets[j]! < offsets[i]! + a.size
+      return overlapInTime(a, b) && meet ? [`${String(i)} and ${String(j)}`] : []
+    }),
+  ])
+
+const life = fc
+  .tuple(fc.integer({ min: 1, max: 200 }), fc.nat(30), fc.nat(12))
+  .map(([size, from, length]): Life => ({ size, from, to: from + length }))
+
+test('drawn sequences', () => {
+  fc.assert(
+    fc.property(fc.array(life, { maxLength: 40 }), (lives) => {
+      const arena = placeInArena(lives)
+      expect(collisions(lives, arena)).toEqual([])
+      expect(arena.size).toBeLessThanOrEqual(lives.reduce((n, l) => n + aligned(l.size), 0))
+    }),
+    { numRuns: 500, seed },
+  )
+})
+
+test('the step of a small model', () => {
+  const config = {
+    ...{ dim: 64, hidden: 172, layers: 3, heads: 8, kvHeads: 4, headDim: 8, vocab: 512 },
+    ...{ normEps: 1e-5, ropeTheta: 10000, tied: true, maxPositions: 512, eos: [] },
+  }
+  const recipe = { steps: 1, rows: 2, length: 32, peak: 1e-2, warmup: 1, seed: 0, clip: 1, optimiser: adamW() }
+  const { plan } = get(stages(get(stepProgram(config, undefined, recipe)), {}, (p) => p))
+  const launchOf = new Map(plan.launches.map((l, i) => [l.root, i]))
+  const launches = plan.launches.map((l) => ({
+    kernel: l.kernel,
+    args: l.args.map((a) => {
+      const index = launchOf.get(a)
+      return index === undefined ? ({ from: 'input', index: 0 } as const) : ({ from: 'launch', index } as const)
+    }),
+  }))
+  const results = plan.program.outputs.flatMap((o) => launchOf.get(o.node) ?? [])
+  const { lives } = livesOf({ launches, inputs: [], constants: [], results })
+  const arena = placeInArena(lives)
+  expect(collisions(lives, arena)).toEqual([])
+  const [least, all] = [leastArena(lives), lives.reduce((n, l) => n + l.size, 0)]
+  console.log(`arena ${String(arena.size)} floats, at least ${String(least)}, without reuse ${String(all)}`)
+  expect(arena.size).toBeLessThan(all)
+})
