@@ -208,7 +208,24 @@ function shiftedEye(): L.Tensor<'row' | 'col'> {
   )
 }
 
+/** t + t with t = x.b h: what is shared stands after the sum that it reads, also where the loop is written out */
+const sharedAfterSum = get(
+  L.program('shared after a sum', {
+    y: pipe(
+      L.input('x', { token: 2, in: 2 }),
+      L.dot(L.input('b', { in: 2 }), 'in'),
+      L.mul(L.input('h', { token: 2 })),
+      (t) => pipe(t, L.add(t)),
+    ),
+  }),
+)
+
 describe("lockstep under each kernel's own bound", () => {
+  test('what is shared after a sum', async () => {
+    await checkLockstep(sharedAfterSum, inputsOf(sharedAfterSum, 4))
+    await checkWhole(sharedAfterSum, inputsOf(sharedAfterSum, 5))
+  })
+
   test.each(programs.map(([p, ids]) => [p.name, p, ids] as const))('%s', async (_, p, ids) => {
     await checkLockstep(p, inputsOf(p, 1, ids))
     await checkWhole(p, inputsOf(p, 2, ids))

@@ -6,6 +6,7 @@
  * helpers, no boolean values, whole numbers divided with half a step of margin.
  */
 import { substituteIndex, whole } from '../affine.ts'
+import { partsOf } from '../kernel.ts'
 import type { Atom, Expr, Index, Kernel, Loop, Stmt, Term } from '../kernel.ts'
 import { scalarOp, type Spelling } from '../../dsl/scalar.ts'
 
@@ -164,6 +165,10 @@ const expand = (stmts: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> =>
 /** sums of several terms in one statement read and run better than one statement each */
 const TERMS = 16
 
+/** whether the expression reads one of these registers */
+const readsAny = (e: Expr, registers: ReadonlyMap<string, unknown>): boolean =>
+  e.kind === 'register' ? registers.has(e.name) : partsOf(e).some((p) => readsAny(p, registers))
+
 const printStmts = (stmts: ReadonlyArray<Stmt>, pad: string, p: ReturnType<typeof printer>): ReadonlyArray<string> => {
   const lines: string[] = []
   const sums = new Map<string, string[]>()
@@ -179,7 +184,8 @@ const printStmts = (stmts: ReadonlyArray<Stmt>, pad: string, p: ReturnType<typeo
       sums.set(s.register, [...(sums.get(s.register) ?? []), p.expr(s.value)])
       continue
     }
-    if (s.kind !== 'let') flush()
+    // a `let` of a loop's own stands before its term; one that reads a sum waits for all of its terms
+    if (s.kind !== 'let' || readsAny(s.value, sums)) flush()
     switch (s.kind) {
       case 'let':
         lines.push(`${pad}const ${s.name} = ${p.expr(s.value)};`)
