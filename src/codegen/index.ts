@@ -15,7 +15,7 @@ import type { Arrays, Executable, Running } from './executable.ts'
 import { compileOracle } from './oracle.ts'
 import { stages, type Stages } from './pipeline.ts'
 import { emptyReport, reportOf, type Report } from './report.ts'
-import { loadC } from './runtime/c.ts'
+import { findCompiler, loadC } from './runtime/c.ts'
 import { loadGpuJs, type Mode } from './runtime/gpujs.ts'
 
 export type { Arrays, Executable, Numbers, Results, Running } from './executable.ts'
@@ -81,6 +81,19 @@ const compileC = (program: Program, options: CompileOptions, reason: string): Ch
     ),
   )
 
+/** c where a compiler is found and takes the program, else gpujs; options of gpu.js ask for it */
+const compileFastest = (program: Program, options: CompileOptions): Checked<Executable> => {
+  if (options.mode !== undefined || options.threads !== undefined)
+    return compileGpuJs(program, options, 'gpujs: its own options were given')
+  const compiler = findCompiler()
+  if (E.isLeft(compiler))
+    return compileGpuJs(program, options, `gpujs, for c needs a compiler: ${causeOf(compiler.left)}`)
+  const native = compileC(program, options, `c: the fastest target, ${compiler.right.version}`)
+  return E.isRight(native) ? native : compileGpuJs(program, options, `gpujs, for c failed: ${causeOf(native.left)}`)
+}
+
+const causeOf = ([first]: NonEmptyArray<Fault>): string => first.actual.split('\n')[0] ?? ''
+
 /**
  * The program, ready to run. Faults: a symbol without a size, what the target cannot hold or round, frozen
  * values that do not fit, a backend that does not start.
@@ -104,7 +117,7 @@ export const compileNow = (program: Program, options: CompileOptions): Checked<E
           case 'gpujs':
             return compileGpuJs(program, options, 'asked for')
           case 'auto':
-            return compileGpuJs(program, options, 'gpujs (webasm): the fastest target there is yet')
+            return compileFastest(program, options)
           default:
             return options.target satisfies never
         }
@@ -129,4 +142,4 @@ export const compile =
 export const explain = (program: Program, sizes: Sizes = {}, target: TargetName = 'auto'): Checked<Report> =>
   target === 'oracle'
     ? E.right(emptyReport(program.name, target))
-    : E.map((s: Stages) => reportOf(s.plan, 'gpujs'))(stages(program, sizes, simplify))
+    : E.map((s: Stages) => reportOf(s.plan, target === 'c' ? 'c' : 'gpujs'))(stages(program, sizes, simplify))

@@ -241,6 +241,13 @@ const nestAlongReduced = (at: Place, nest: Nest): ReadonlyArray<string> => {
   ]
 }
 
+/** a cache line of the last reduced axis at a time, so that few lines of the panel are written at once */
+const transposing = ({ axis, size }: Loop, lanes: string): ReadonlyArray<string> => [
+  `for (int ${axis}_b = 0; ${axis}_b < ${String(size)}; ${axis}_b += 16)`,
+  lanes,
+  `for (int ${axis} = ${axis}_b; ${axis} < ${String(size)} && ${axis} < ${axis}_b + 16; ${axis}++)`,
+]
+
 const registersOf = (cell: ReadonlyArray<Stmt>): ReadonlyArray<string> =>
   cell.flatMap((s) => (s.kind === 'let' ? [s.name] : s.kind === 'unit' ? [s.register] : []))
 
@@ -268,12 +275,10 @@ const printTiled = (
     const lanes = `for (int l = 0; l < ${String(columns)}; l++)`
     const loops = main!.loops.map(loopHead)
     const isRow = strideOf(k, r, tile.columns!.loop.axis) === 'contiguous'
+    const heads = isRow ? [...loops, lanes] : [...loops.slice(0, -1), ...transposing(main!.loops.at(-1)!, lanes)]
     return [
       `float *RESTRICT ${name} = scratch + ${String(n * panelSize)};`,
-      ...(isRow ? [...loops, lanes] : [lanes, ...loops]).reduceRight<ReadonlyArray<string>>(
-        (b, h) => block(h, b),
-        copy,
-      ),
+      ...heads.reduceRight<ReadonlyArray<string>>((b, h) => block(h, b), copy),
     ]
   })
 

@@ -181,7 +181,7 @@ export const chooseTile = (
   for (const loop of grid) {
     const width = widthFor(loop.size, widest)
     if (width === undefined) continue
-    for (const vectors of [1, 2, 4]) {
+    for (const vectors of [1, 2]) {
       if (vectors * width > loop.size) continue
       const columns: Side = { loop, size: vectors * width }
       for (const rows of sides(simple ? [1, 2, 3, 4, 5, 6, 8, 10, 12] : [1, 2], loop)) {
