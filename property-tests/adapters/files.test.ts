@@ -7,20 +7,17 @@ import { afterAll, describe, expect, test } from 'vitest'
 import type { Adapter, Config } from '../../src/adapters/adapter.ts'
 import { readSafetensors } from '../../src/adapters/files/safetensors.ts'
 import { isTarget } from '../../src/adapters/files/targets.ts'
-import {
-  bottleneck,
-  hra,
-  llamaAdapter,
-  lora,
-  oft,
-  readAdapter,
-  registry,
-  writeAdapter,
-  type SiteTensors,
-} from '../../src/adapters/index.ts'
+import { readAdapter, registry, writeAdapter, type SiteTensors } from '../../src/adapters/index.ts'
 import { showFaults, type Checked } from '../../src/dsl/index.ts'
 import { dim, literal } from '../../src/dsl/dim.ts'
 import { right } from './fixture.ts'
+import { named } from './named.ts'
+
+const bottleneck = named('bottleneck')
+const hra = named('hra')
+const llamaAdapter = named('llama-adapter')
+const lora = named('lora')
+const oft = named('oft')
 
 const scratch = mkdtempSync(join(tmpdir(), 'adapters-'))
 afterAll(() => rmSync(scratch, { recursive: true }))

@@ -2,7 +2,6 @@
 import { pipe } from 'fp-ts/lib/function.js'
 import { describe, expect, test } from 'vitest'
 import { linearHost, type Adapter, type AttentionInput, type Config, type Params } from '../../src/adapters/adapter.ts'
-import { bottleneck, hra, llamaAdapter, lora, oft } from '../../src/adapters/index.ts'
 import { grad } from '../../src/autodiff/index.ts'
 import { dim, literal } from '../../src/dsl/dim.ts'
 import {
@@ -30,6 +29,13 @@ import {
   type Spec,
 } from './fixture.ts'
 import { publishedAttention, publishedLinear } from './published.ts'
+import { named } from './named.ts'
+
+const bottleneck = named('bottleneck')
+const hra = named('hra')
+const llamaAdapter = named('llama-adapter')
+const lora = named('lora')
+const oft = named('oft')
 
 /** inputs called p.name, of the shapes that the adapter asks for, and the values for them in sorted key order */
 const parametersOf = (

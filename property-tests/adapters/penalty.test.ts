@@ -1,10 +1,12 @@
 /** HRA's penalty:  lambda |I - N^T N|_F, N the columns of U at length one. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { hra } from '../../src/adapters/index.ts'
 import { grad } from '../../src/autodiff/index.ts'
 import { evaluate, input, program, value } from '../../src/dsl/index.ts'
 import { right } from './fixture.ts'
+import { named } from './named.ts'
+
+const hra = named('hra')
 
 const [width, weight] = [5, 0.25]
 

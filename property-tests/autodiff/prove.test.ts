@@ -2,12 +2,18 @@
 import { expect, test } from 'vitest'
 import { proveEqual } from '../../src/autodiff/prove/prove.ts'
 import type { Adapter } from '../../src/adapters/adapter.ts'
-import { bottleneck, hra, llamaAdapter, lora, oft } from '../../src/adapters/builtin.ts'
 import { specimen } from '../../src/adapters/laws/specimen.ts'
 import { standardLaws } from '../../src/adapters/laws/standard.ts'
 import { variable } from '../../src/autodiff/prove/position.ts'
 import { dim } from '../../src/dsl/dim.ts'
 import { specimens } from './specimens.ts'
+import { named } from '../adapters/named.ts'
+
+const bottleneck = named('bottleneck')
+const hra = named('hra')
+const llamaAdapter = named('llama-adapter')
+const lora = named('lora')
+const oft = named('oft')
 
 test.each(specimens)('$name', ({ left, right }) => {
   const proof = proveEqual(left, right)

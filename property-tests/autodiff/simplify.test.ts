@@ -1,7 +1,6 @@
 /** Every rule: its example fires, the value stays, the cost never rises, a second pass changes nothing. Generated from the table. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { lora } from '../../src/adapters/lora.ts'
 import { deriveMerge } from '../../src/adapters/merge.ts'
 import { linearHost } from '../../src/adapters/adapter.ts'
 import { costOf, simplifications, simplifyNodes } from '../../src/autodiff/simplify.ts'
@@ -11,6 +10,9 @@ import { input } from '../../src/dsl/index.ts'
 import { showType, type Node } from '../../src/dsl/node.ts'
 import { agree, finite, generator, valuesOf } from './numbers.ts'
 import { specimens } from './specimens.ts'
+import { named } from '../adapters/named.ts'
+
+const lora = named('lora')
 
 const sizes = {
   i: 3,

@@ -1,7 +1,6 @@
 /** The programs that must be proved, written from the formulas, with symbolic sizes; tests of the prover and of its limits read them. */
 import { pipe } from 'fp-ts/lib/function.js'
 import { linearHost, type LinearHost } from '../../src/adapters/adapter.ts'
-import { lora } from '../../src/adapters/lora.ts'
 import { kit } from '../../src/dsl/build.ts'
 import type { Node } from '../../src/dsl/node.ts'
 import {
@@ -31,6 +30,9 @@ import {
   zip,
   type Tensor,
 } from '../../src/dsl/index.ts'
+import { named } from '../adapters/named.ts'
+
+const lora = named('lora')
 
 export interface Specimen {
   readonly name: string

@@ -3,7 +3,6 @@ import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
 import { describe, expect, test } from 'vitest'
-import { lora } from '../../src/adapters/lora.ts'
 import { withVjp, vjpProgram } from '../../src/autodiff/index.ts'
 import { kit } from '../../src/dsl/build.ts'
 import { dim } from '../../src/dsl/dim.ts'
@@ -15,6 +14,9 @@ import { print } from '../../src/dsl/print.ts'
 import { program, trace, withOutputs, type Program } from '../../src/dsl/program.ts'
 import { drawGraph } from './graphs.ts'
 import { rows } from './samples.ts'
+import { named } from '../adapters/named.ts'
+
+const lora = named('lora')
 
 const right = (p: ReturnType<typeof parse>): Program => {
   if (E.isLeft(p)) throw new Error(showFaults(p.left))

@@ -14,7 +14,6 @@ import {
 } from '../../src/adapters/laws/index.ts'
 import { onlyWhen } from '../../src/adapters/laws/standard.ts'
 import { registry } from '../../src/adapters/registry.ts'
-import { lora } from '../../src/adapters/lora.ts'
 import { scoreMutants } from '../../src/adapters/mutate/score.ts'
 import { proveEqual } from '../../src/autodiff/prove/index.ts'
 import { kit } from '../../src/dsl/build.ts'
@@ -28,6 +27,9 @@ import droppedTerm from './adapters/dropped-term.ts'
 import forgottenScale from './adapters/forgotten-scale.ts'
 import reusedKey from './adapters/reused-key.ts'
 import truncatedRotation from './adapters/truncated-rotation.ts'
+import { named } from '../adapters/named.ts'
+
+const lora = named('lora')
 
 const settings = { runs: 40, seed, prover: proveEqual }
 

@@ -3,7 +3,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import type { Adapter, Config } from '../adapters/index.ts'
 import { siteRows, specimen } from '../adapters/laws/specimen.ts'
 import { vjpProgram } from '../autodiff/index.ts'
-import { program, type Checked, type Program } from '../dsl/index.ts'
+import { program, type AnyTensor, type Checked, type Program } from '../dsl/index.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -33,6 +33,8 @@ export const typicalSizes = (adapter: Adapter, asked: AskedSizes): Readonly<Reco
 
 // ---------------------------------------------------------------------------------- combinators
 
+const isTensor = (y: unknown): y is AnyTensor => typeof y === 'object' && y !== null && 'node' in y
+
 /** y = apply(p, x, host), and from ct.y the gradients of all parameters and of x. */
 export const siteProgram = (
   adapter: Adapter,
@@ -40,7 +42,13 @@ export const siteProgram = (
   sizes: Readonly<Record<string, number>>,
 ): Checked<Program> => {
   const s = specimen(adapter, config, sizes)
-  return E.flatMap(program(adapter.name, { y: s.run(s.params, s.x, s.host) }), (forward) => {
+  // the types say so, but a user's file may be JavaScript, or may have cast them away
+  const y: unknown = s.run(s.params, s.x, s.host)
+  if (!isTensor(y))
+    return E.left([
+      { at: `adapter ${adapter.name}: apply`, expected: 'a tensor', actual: y === undefined ? 'nothing' : typeof y },
+    ])
+  return E.flatMap(program(adapter.name, { y }), (forward) => {
     const trained = new Set([...Object.keys(s.initial).map((name) => `p.${name}`), ...Object.keys(s.xs)])
     return vjpProgram(
       forward,
