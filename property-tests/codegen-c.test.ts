@@ -6,8 +6,10 @@ import { describe, expect, test } from 'vitest'
 import { vjpProgram } from '../src/autodiff/vjp.ts'
 import { casesOf, judge, type Case } from '../src/codegen/lockstep.ts'
 import { stages } from '../src/codegen/pipeline.ts'
-import { findCompiler, loadC } from '../src/codegen/runtime/c.ts'
+import { compileNow } from '../src/codegen/index.ts'
+import { build, findCompiler, loadC } from '../src/codegen/runtime/c.ts'
 import * as L from '../src/dsl/index.ts'
+import { kit } from '../src/dsl/build.ts'
 import { literal } from '../src/dsl/dim.ts'
 import type { Values } from '../src/dsl/interpret.ts'
 import type { Program } from '../src/dsl/program.ts'
@@ -141,5 +143,96 @@ describe.skipIf(!hasCompiler)("native kernels under each kernel's own bound", ()
       return namedCases(program, inputs)
     })
     expect(judgeAll(all).vacuous).toBeLessThanOrEqual(0.05 * all.length)
+  })
+})
+
+/** the environment's compiler replaced for a moment */
+const withCompiler = <A>(command: string, body: () => A): A => {
+  const before = process.env['CC']
+  process.env['CC'] = command
+  try {
+    return body()
+  } finally {
+    if (before === undefined) delete process.env['CC']
+    else process.env['CC'] = before
+  }
+}
+
+describe('without a compiler', () => {
+  const doubled = get(L.program('doubled', { y: pipe(L.input('x', { i: 3 }), L.scale(2)) }))
+  const x = Float32Array.of(1, 2, 3)
+
+  test('c is one fault that says what to do', () => {
+    const faults = withCompiler('/nowhere/cc', () => compileNow(doubled, { target: 'c' }))
+    expect(E.isLeft(faults) && faults.left).toMatchObject([
+      { at: 'c', expected: 'a C compiler', actual: expect.stringContaining('/nowhere/cc') as string },
+    ])
+  })
+
+  test('auto is gpujs, and says why', () => {
+    const executable = withCompiler('/nowhere/cc', () => get(compileNow(doubled, { target: 'auto' })))
+    expect(executable.target).toBe('gpujs (webasm)')
+    expect(executable.reason).toMatch(/gpujs, for c needs a compiler: .*nowhere/)
+    expect(get(executable.runNow({ x }))['y']).toEqual(Float32Array.of(2, 4, 6))
+    executable.dispose()
+  })
+
+  test.skipIf(!hasCompiler)('auto is c where there is one; what does not compile is a fault', () => {
+    const executable = get(compileNow(doubled, { target: 'auto' }))
+    expect(executable.target).toBe('c')
+    expect(get(executable.runNow({ x }))['y']).toEqual(Float32Array.of(2, 4, 6))
+    const broken = build(get(findCompiler()), 'this is no C')
+    expect(E.isLeft(broken) && broken.left[0].actual).toMatch(/error/)
+  })
+})
+
+describe.skipIf(!hasCompiler)('special values and accuracy', () => {
+  const answers = (y: L.AnyTensor, x: Float32Array) => {
+    const p = get(L.program('one', { y }))
+    return {
+      c: get(get(compileNow(p, { target: 'c' })).runNow({ x }))['y']!,
+      oracle: get(get(compileNow(p, { target: 'oracle' })).runNow({ x }))['y']!,
+    }
+  }
+  const x = L.input('x', { i: 10 })
+  const points = Float32Array.of(NaN, Infinity, -Infinity, 0, -0, 1, 1e-40, -200, 200, 3e38)
+
+  test.each(['exp', 'tanh', 'sigmoid', 'relu', 'sign', 'abs', 'floor', 'round', 'sqrt', 'log', 'erf'] as const)(
+    '%s',
+    (fn) => {
+      const { c, oracle } = answers(fn === 'relu' ? L.relu(x) : { node: kit.map(fn, x.node) }, points)
+      c.forEach((y, i) => {
+        const [want, at] = [oracle[i]!, `${fn}(${String(points[i])})`]
+        if (Number.isFinite(want)) expect(Math.abs(y - want), at).toBeLessThanOrEqual(1e-6 * Math.abs(want) + 2e-45)
+        else expect(y, at).toBe(want)
+      })
+    },
+  )
+
+  test.each([19, 64])('NaN wins in maxima, minima and sums of rows of %i', (k) => {
+    const x = Float32Array.from({ length: 4 * k }, (_, i) => (i === k + 3 || i === 4 * k - 1 ? NaN : Math.sin(i)))
+    for (const reduce of [L.max, L.min, L.sum] as const) {
+      const { c, oracle } = answers(pipe(L.input('x', { i: 4, k }), reduce('k')), x)
+      expect(Array.from(c, Number.isNaN)).toEqual([false, true, false, true])
+      c.forEach((y, i) => (Number.isNaN(y) ? undefined : expect(y).toBeCloseTo(oracle[i]!, 4)))
+    }
+  })
+
+  /** the rows promise 4 units of roundoff, u = 2^-24 */
+  test.each([
+    ['exp', -87, 88],
+    ['tanh', -12, 12],
+    ['tanh', -1, 1],
+  ] as const)('%s on [%d, %d] within 4 u', (fn, low, high) => {
+    const x = Float32Array.from({ length: 100_003 }, (_, i) => low + ((high - low) * i) / 100_002)
+    const p = get(L.program('one', { y: L[fn](L.input('x', { i: x.length })) }))
+    const y = get(get(compileNow(p, { target: 'c' })).runNow({ x }))['y']!
+    let worst = 0
+    x.forEach((a, i) => {
+      const exact = Math[fn](a)
+      worst = Math.max(worst, exact === 0 ? 0 : Math.abs(y[i]! - exact) / Math.abs(exact))
+    })
+    console.log(`${fn} on [${String(low)}, ${String(high)}]: ${(worst * 2 ** 24).toFixed(2)} u`)
+    expect(worst * 2 ** 24).toBeLessThanOrEqual(4)
   })
 })

@@ -14,8 +14,10 @@ import { assemble } from './assemble.ts'
 import type { Arrays, Executable, Running } from './executable.ts'
 import { compileOracle } from './oracle.ts'
 import { stages, type Stages } from './pipeline.ts'
+import type { Launch } from './plan.ts'
 import { emptyReport, reportOf, type Report } from './report.ts'
-import { findCompiler, loadC } from './runtime/c.ts'
+import { printKernelC } from './print/c/kernel.ts'
+import { findCompiler, loadC, widestVectors } from './runtime/c.ts'
 import { loadGpuJs, type Mode } from './runtime/gpujs.ts'
 
 export type { Arrays, Executable, Numbers, Results, Running } from './executable.ts'
@@ -58,6 +60,9 @@ const compileGpuJs = (program: Program, options: CompileOptions, reason: string)
     ),
   )
 
+/** the body of a launch's function, as wide as this machine's vectors */
+const sourceC = ({ kernel }: Launch): string => printKernelC(kernel, widestVectors()).body
+
 const compileC = (program: Program, options: CompileOptions, reason: string): Checked<Executable> =>
   pipe(
     stages(program, options.sizes ?? {}, simplify),
@@ -75,7 +80,7 @@ const compileC = (program: Program, options: CompileOptions, reason: string): Ch
           run,
           runNow,
           dispose,
-          report: reportOf(s.plan, 'c'),
+          report: reportOf(s.plan, 'c', sourceC),
         })),
       ),
     ),
@@ -142,4 +147,6 @@ export const compile =
 export const explain = (program: Program, sizes: Sizes = {}, target: TargetName = 'auto'): Checked<Report> =>
   target === 'oracle'
     ? E.right(emptyReport(program.name, target))
-    : E.map((s: Stages) => reportOf(s.plan, target === 'c' ? 'c' : 'gpujs'))(stages(program, sizes, simplify))
+    : E.map((s: Stages) => (target === 'c' ? reportOf(s.plan, 'c', sourceC) : reportOf(s.plan, 'gpujs')))(
+        stages(program, sizes, simplify),
+      )

@@ -1,6 +1,6 @@
 /** What was compiled, kernel by kernel: the data behind `explain`. */
 import type { Node } from '../dsl/node.ts'
-import type { Plan } from './plan.ts'
+import type { Launch, Plan } from './plan.ts'
 import { count } from './sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -49,7 +49,7 @@ const nameOf = (i: number, ops: ReadonlyArray<string>): string => {
 
 const sum = (xs: ReadonlyArray<number>): number => xs.reduce((a, b) => a + b, 0)
 
-export const reportOf = (plan: Plan, target: string): Report => {
+export const reportOf = (plan: Plan, target: string, sourceOf = (l: Launch) => l.printed.source): Report => {
   const names = new Map(plan.launches.map((l, i) => [l.root, nameOf(i, l.ops)]))
   const kernels = plan.launches.map((l): KernelReport => ({
     name: names.get(l.root)!,
@@ -60,7 +60,7 @@ export const reportOf = (plan: Plan, target: string): Report => {
     flops: l.flops,
     bytesRead: BYTES * sum(l.args.map(count)),
     bytesWritten: BYTES * count(l.root),
-    source: l.printed.source,
+    source: sourceOf(l),
   }))
   const { inputs, outputs, name } = plan.program
   return {

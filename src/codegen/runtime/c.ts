@@ -64,6 +64,9 @@ const cpuFlags = (): string => {
 
 const widestOf = (cpu: string): number => (cpu.includes('avx512f') ? 16 : cpu.includes('avx') ? 8 : 4)
 
+/** floats in this machine's widest vectors */
+export const widestVectors = (): number => widestOf(cpuFlags())
+
 const probe = (command: string): Checked<Compiler> =>
   E.tryCatch(
     () => {

@@ -27,11 +27,12 @@ export const showFloat = (x: number): string => {
   return x < 0 || Object.is(x, -0) ? `(${Object.is(x, -0) ? '-0.0f' : literal})` : literal
 }
 
-/** these propagate NaN; the rows' fmaxf and fminf drop it */
+/** these propagate NaN; the rows' fmaxf, fminf and comparisons drop it */
 const own: Readonly<Record<string, Spelling>> = {
   max: (a, b) => `larger(${a}, ${b})`,
   min: (a, b) => `smaller(${a}, ${b})`,
   or: (a, b) => `larger(${a}, ${b})`,
+  sign: (a) => `signum(${a})`,
 }
 
 export const spelling = (fn: string): Spelling => {

@@ -1,6 +1,6 @@
 /**
  * What stands above every generated C file: vectors of W floats, NaN-propagating max and min, and exp and
- * tanh without branches, so that the compiler makes vector code of loops that call them (2 ulp against f64 libm).
+ * tanh without branches, so that the compiler makes vector code of loops that call them (within the rows' 4 u of f64; a test measures it).
  */
 export const prelude = `#include <math.h>
 typedef float v16 __attribute__((vector_size(64), aligned(4), may_alias));
@@ -13,6 +13,7 @@ typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
 /* max and min answer NaN where either argument is NaN, as the oracle does; fmaxf would drop it */
 INLINE float larger(float a, float b) { return a > b || a != a ? a : b; }
 INLINE float smaller(float a, float b) { return a < b || a != a ? a : b; }
+INLINE float signum(float a) { return a != a ? a : (float)((a > 0.0f) - (a < 0.0f)); }
 /* whole numbers that were read; what fits no index is outside every one */
 INLINE int whole(float x) { return x > -1e9f && x < 1e9f ? (int)x : -1; }
 INLINE int clamp(int i, int low, int high) { return i < low ? low : i > high ? high : i; }
