@@ -20,7 +20,7 @@ const { options } = ts.parseJsonConfigFileContent(
 )
 const parsed = new Map<string, ts.SourceFile | undefined>()
 
-/** Type errors of src with some files changed, or gone where their text is undefined; unchanged files are parsed once. */
+/** Type errors of the sources, tests and examples with some files changed, or gone where their text is undefined; unchanged files are parsed once. */
 const errorsWith = (changes: ReadonlyMap<string, string | undefined>): ReadonlyArray<string> => {
   const host = ts.createCompilerHost(options)
   const [exists, parse] = [host.fileExists.bind(host), host.getSourceFile.bind(host)]
@@ -33,16 +33,18 @@ const errorsWith = (changes: ReadonlyMap<string, string | undefined>): ReadonlyA
     if (!parsed.has(f)) parsed.set(f, parse(f, version))
     return parsed.get(f)
   }
-  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
-    .filter((f) => f.endsWith('.ts') && !f.endsWith('.test.ts'))
-    .map((f) => join(root, 'src', f))
+  const sources = ['src', 'property-tests', 'examples', 'scripts']
+    .flatMap((folder) =>
+      readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((f) => join(root, folder, f)),
+    )
+    .filter((f) => f.endsWith('.ts'))
     .concat([...changes.keys()])
     .filter((f) => !changes.has(f) || changes.get(f) !== undefined)
   const program = ts.createProgram([...new Set(sources)], options, host)
   // what stands below adapters cannot see them
   const own = program
     .getSourceFiles()
-    .filter((f) => f.fileName.startsWith(join(root, 'src')) && !/src\/(dsl|autodiff|codegen)\//.test(f.fileName))
+    .filter((f) => sources.includes(f.fileName) && !/src\/(dsl|autodiff|codegen)\//.test(f.fileName))
   return own
     .flatMap((f) => [...program.getSyntacticDiagnostics(f), ...program.getSemanticDiagnostics(f)])
     .map((d) => `${d.file?.fileName ?? ''}: ${ts.flattenDiagnosticMessageText(d.messageText, ' ')}`)
