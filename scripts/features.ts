@@ -15,7 +15,10 @@ const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<st
 /** what an adapter library is asked for and this one does not have yet */
 const missing: ReadonlyArray<readonly [string, string]> = [
   ['CUDA kernels', 'the kernel IR is made for them; no printer and no driver yet'],
-  ['native C kernels', 'not yet: gpu.js is the only compiled target'],
+  [
+    'native C at its best',
+    'kernels are tiled, but no threads, no row groups or attention in one kernel, frozen weights packed anew each run',
+  ],
   ['KV cache', 'generation recomputes the prefix'],
   ['half-precision training', 'files in f16 and bf16 are read and written; arithmetic is f32 (f64 on the oracle)'],
   ['models other than LLaMA', 'no encoder and no vision model yet'],

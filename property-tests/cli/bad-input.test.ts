@@ -142,7 +142,7 @@ const table: ReadonlyArray<Row> = [
   ['steps that are no number', () => train('--steps', 'many'), "option '--steps <n>'", 'Expected a whole number'],
   ['a negative rate', () => train('--lr', '-1'), "option '--lr <x>'", 'Expected a number above 0'],
   ['all data held out', () => train('--held-out', '1'), "option '--held-out <share>'"],
-  ['an unknown target', () => train('--target', 'cuda'), "option '--target <name>'", 'auto, gpujs, oracle'],
+  ['an unknown target', () => train('--target', 'cuda'), "option '--target <name>'", 'auto, c, gpujs, oracle'],
   ['an unknown verb', () => ['trian'], "unknown command 'trian'", 'Did you mean train?'],
   [
     'a loss that is not finite',

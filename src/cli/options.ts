@@ -42,13 +42,16 @@ export const names = (text: string): ReadonlyArray<string> => {
 
 export const seed = integer(0, 2 ** 53 - 1)
 
-const targets: ReadonlyArray<TargetName> = ['auto', 'gpujs', 'oracle']
+const targets: ReadonlyArray<TargetName> = ['auto', 'c', 'gpujs', 'oracle']
 
 // ---------------------------------------------------------------------------------- combinators
 
 export const withTarget = (command: Command): Command =>
   command.addOption(
-    new Option('--target <name>', 'what computes: gpujs (f32), or oracle (f64, slow and exact)')
+    new Option(
+      '--target <name>',
+      'what computes: c (f32, needs a C compiler), gpujs (f32, anywhere), or oracle (f64, slow and exact); auto takes the first of c and gpujs that works',
+    )
       .choices(targets)
       .default('auto'),
   )
