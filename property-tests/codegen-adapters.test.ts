@@ -2,6 +2,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { afterAll, expect, test } from 'vitest'
 import { registry } from '../src/adapters/registry.ts'
+import { shapeOf } from '../src/codegen/layout.ts'
 import { casesOf, judge } from '../src/codegen/lockstep.ts'
 import { stages } from '../src/codegen/pipeline.ts'
 import { loadGpuJs } from '../src/codegen/runtime/gpujs.ts'
@@ -58,7 +59,7 @@ test.each(registry.map((a) => [a.name, a] as const))('%s', async (name, adapter)
     const { kernel, printed, ops, args } = c.launch
     const source = {
       launches: [{ printed, args: args.map((_, index) => ({ from: 'input', index }) as const) }],
-      inputs: kernel.params.map((b) => b.shape),
+      inputs: kernel.params.map(shapeOf),
     }
     const loaded = get(loadGpuJs({ ...source, constants: [], results: [0], threads: false }, 'webasm'))
     const [got] = get(await loaded.run(c.inputs)())

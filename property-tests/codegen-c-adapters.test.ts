@@ -3,6 +3,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { afterAll, describe, expect, test } from 'vitest'
 import { registry } from '../src/adapters/registry.ts'
 import { compileNow } from '../src/codegen/index.ts'
+import { shapeOf } from '../src/codegen/layout.ts'
 import { casesOf, judge } from '../src/codegen/lockstep.ts'
 import { stages } from '../src/codegen/pipeline.ts'
 import { findCompiler, loadC } from '../src/codegen/runtime/c.ts'
@@ -62,7 +63,7 @@ describe.skipIf(!hasCompiler)('training steps on the native target', () => {
       kernel: launch.kernel,
       args: launch.args.map(() => ({ from: 'input', index: next++ }) as const),
     }))
-    const shapes = cases.flatMap((c) => c.launch.kernel.params.map((b) => b.shape))
+    const shapes = cases.flatMap((c) => c.launch.kernel.params.map(shapeOf))
     const loaded = get(loadC({ launches, inputs: shapes, constants: [], results: cases.map((_, i) => i) }, []))
     const got = get(loaded.runNow(cases.flatMap((c) => c.inputs)))
     cases.forEach((c, i) => {

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { pipe } from 'fp-ts/lib/function.js'
 import { describe, expect, test } from 'vitest'
 import { vjpProgram } from '../src/autodiff/vjp.ts'
+import { shapeOf } from '../src/codegen/layout.ts'
 import { casesOf, judge, type Case } from '../src/codegen/lockstep.ts'
 import { stages } from '../src/codegen/pipeline.ts'
 import { compileNow } from '../src/codegen/index.ts'
@@ -49,7 +50,7 @@ const judgeAll = (all: ReadonlyArray<Named>): { readonly vacuous: number; readon
     kernel: launch.kernel,
     args: own.map(() => ({ from: 'input', index: next++ }) as const),
   }))
-  const shapes = all.flatMap((n) => n.case.launch.kernel.params.map((p) => p.shape))
+  const shapes = all.flatMap((n) => n.case.launch.kernel.params.map(shapeOf))
   const loaded = get(loadC({ launches, inputs: shapes, constants: [], results: all.map((_, i) => i) }, []))
   const got = get(loaded.runNow(inputs))
   loaded.dispose()
@@ -65,7 +66,7 @@ const judgeAll = (all: ReadonlyArray<Named>): { readonly vacuous: number; readon
 
 const namedCases = (program: Program, inputs: Values): ReadonlyArray<Named> =>
   get(casesOf(get(stages(program, {}, (p) => p)), inputs)).map((c) => ({
-    where: `${program.name}: ${c.launch.ops.join(' ')} -> ${c.launch.kernel.output.shape.join('x')}`,
+    where: `${program.name}: ${c.launch.ops.join(' ')} -> ${shapeOf(c.launch.kernel.outputs[0]!).join('x')}`,
     case: c,
   }))
 

@@ -5,6 +5,7 @@ import { pipe } from 'fp-ts/lib/function.js'
 import { afterAll, describe, expect, test } from 'vitest'
 import { compile } from '../src/codegen/index.ts'
 import { interpretKernel } from '../src/codegen/interpret-kernel.ts'
+import { shapeOf } from '../src/codegen/layout.ts'
 import { casesOf, judge } from '../src/codegen/lockstep.ts'
 import { stages } from '../src/codegen/pipeline.ts'
 import { printGpuJs } from '../src/codegen/print/gpujs.ts'
@@ -57,7 +58,7 @@ const checkLockstep = async (program: Program, inputs: Values): Promise<void> =>
       loadGpuJs(
         {
           launches: [{ printed, args: c.launch.args.map((_, index) => ({ from: 'input', index }) as const) }],
-          inputs: c.launch.kernel.params.map((b) => b.shape),
+          inputs: c.launch.kernel.params.map(shapeOf),
           constants: [],
           results: [0],
           threads: false,

@@ -3,10 +3,11 @@
  * row-major. Axes that a reader merges lie in one group where that is possible, otherwise the leading
  * axes are merged, so that the fastest extent stays long and its index plain.
  */
+import { dim, literal, productDim, type Dim } from '../dsl/dim.ts'
 import type { Node } from '../dsl/node.ts'
 import { axisIndex, flatten, unflatten, whole } from './affine.ts'
 import type { Buffer, Index } from './kernel.ts'
-import { namesOf, sizeAlong } from './sizes.ts'
+import { dimAlong, namesOf, sizeAlong } from './sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -38,11 +39,24 @@ export const layoutOf = (n: Node, merged: ReadonlyArray<ReadonlyArray<string>>):
 
 // --------------------------------------------------------------------------------- interpreters
 
-const extent = (n: Node, group: ReadonlyArray<string>): number => group.reduce((s, a) => s * sizeAlong(n, a), 1)
+const extent = (n: Node, group: ReadonlyArray<string>): Dim => productDim(group.map((a) => dimAlong(n, a)))
 
 export const bufferOf = (n: Node, layout: Layout, name: string): Buffer => ({
   name,
-  shape: layout.groups.length === 0 ? [1] : layout.groups.map((g) => extent(n, g)),
+  shape: layout.groups.length === 0 ? [dim(1)] : layout.groups.map((g) => extent(n, g)),
+  space: 'global',
+  dtype: 'f32',
+})
+
+/** Literal extents: NaN where a symbol is left. */
+export const shapeOf = (b: Buffer): ReadonlyArray<number> => b.shape.map((d) => literal(d) ?? NaN)
+
+/** A buffer with one extent an axis, in the node's own order: how tensors lie on C and CUDA. */
+export const ownBufferOf = (n: Node, name: string): Buffer => ({
+  name,
+  shape: n.type.dims.map((d) => d.size),
+  space: 'global',
+  dtype: 'f32',
 })
 
 /** Where the element at these axis positions lies. */
@@ -52,7 +66,7 @@ export const positionIn = (n: Node, layout: Layout, at: (axis: string) => Index)
     : layout.groups.map((g) =>
         flatten(
           g.map(at),
-          g.map((a) => sizeAlong(n, a)),
+          g.map((a) => dimAlong(n, a)),
         ),
       )
 
@@ -61,7 +75,7 @@ export const gridOf = (
   n: Node,
   layout: Layout,
 ): {
-  readonly grid: ReadonlyArray<{ readonly axis: string; readonly size: number }>
+  readonly grid: ReadonlyArray<{ readonly axis: string; readonly size: Dim }>
   readonly at: ReadonlyMap<string, Index>
 } => {
   const names = GRID.slice(EXTENTS - Math.max(1, layout.groups.length))
@@ -71,7 +85,7 @@ export const gridOf = (
     const size = extent(n, g)
     const parts = unflatten(
       axisIndex(names[i]!, size),
-      g.map((a) => sizeAlong(n, a)),
+      g.map((a) => dimAlong(n, a)),
     )
     g.forEach((a, k) => at.set(a, parts[k]!))
     return { axis: names[i]!, size }

@@ -3,8 +3,8 @@ import type { Node } from '../dsl/node.ts'
 import { rowOf } from '../dsl/primitive.ts'
 import type { Program } from '../dsl/program.ts'
 import { membersOf, type Clusters } from './cluster.ts'
-import { showKernel, type Kernel } from './kernel.ts'
-import { bufferOf, layoutOf, type Layout } from './layout.ts'
+import { keyOfKernel, showKernel, type Kernel } from './kernel.ts'
+import { bufferOf, layoutOf, shapeOf, type Layout } from './layout.ts'
 import { nest } from './nest.ts'
 import { printGpuJs, type Printed } from './print/gpujs.ts'
 import { count, namesOf, sizesOf } from './sizes.ts'
@@ -70,7 +70,7 @@ export const plan = (clusters: Clusters, nodes: ReadonlyArray<Node>): Plan => {
   const printed = new Map<string, Printed>()
   /** equal kernels are printed once: compile time must not grow with the number of layers */
   const printedOnce = (k: Kernel): Printed => {
-    const key = showKernel(k)
+    const key = keyOfKernel(k)
     const known = printed.get(key) ?? printGpuJs(k)
     printed.set(key, known)
     return known
@@ -92,7 +92,7 @@ export const plan = (clusters: Clusters, nodes: ReadonlyArray<Node>): Plan => {
       },
     ]
   })
-  return { program: clusters.program, launches, shapeOf: (n) => bufferOf(n, layout(n), '').shape }
+  return { program: clusters.program, launches, shapeOf: (n) => shapeOf(bufferOf(n, layout(n), '')) }
 }
 
 // --------------------------------------------------------------------------------- interpreters

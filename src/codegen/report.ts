@@ -68,7 +68,9 @@ export const reportOf = (plan: Plan, target: string, sourceOf = (l: Launch) => l
     target,
     kernels,
     launches: kernels.length,
-    distinctKernels: new Set(plan.launches.map((l) => `${l.kernel.output.shape.join('x')} ${l.printed.source}`)).size,
+    distinctKernels: new Set(
+      plan.launches.map((l) => `${l.kernel.outputs[0]!.shape.map((d) => d.key).join('x')} ${l.printed.source}`),
+    ).size,
     flops: sum(kernels.map((k) => k.flops)),
     bytesRead: sum(kernels.map((k) => k.bytesRead)),
     bytesWritten: sum(kernels.map((k) => k.bytesWritten)),

@@ -1,26 +1,25 @@
 /**
  * Work that a cell needs twice is done once: subexpressions that occur more than once become `let`s, at
  * the outermost place that knows everything they depend on. Expressions are shared objects here, as
- * `nest` made them, so equality is identity.
+ * `expression.ts` made them, so equality is identity. What reads a buffer that the statements write stays where it is,
+ * and nothing leaves an `if`.
  */
-import type { Expr, Index, Stmt } from './kernel.ts'
-import { partsOf, partsOfIndex } from './kernel.ts'
+import type { Atom, Expr, Index, Stmt } from './kernel.ts'
+import { bodyOf, indicesOf, indicesOfAtom, indicesOfStmt, partsOf, partsOfIndex, valuesOf } from './kernel.ts'
 
-/** loop axes and registers that the expression depends on */
+/** axes, registers and `name[]` for buffers that the expression depends on */
 const dependsOn = (e: Expr, memo: Map<Expr, ReadonlySet<string>>): ReadonlySet<string> => {
   const done = memo.get(e)
   if (done !== undefined) return done
   const found = new Set<string>()
-  const index = (i: Index): void => {
-    for (const { atom } of i.terms) {
-      if (atom.kind === 'axis') found.add(atom.name)
-      else if (atom.kind === 'data') dependsOn(atom.of, memo).forEach((d) => found.add(d))
-      else index(atom.of)
-    }
+  const atom = (a: Atom): void => {
+    if (a.kind === 'axis') found.add(a.name)
+    else indicesOfAtom(a).forEach(index)
   }
+  const index = (i: Index): void => i.terms.forEach((t) => atom(t.atom))
   if (e.kind === 'register') found.add(e.name)
-  if (e.kind === 'index' || e.kind === 'guard') index(e.of)
-  if (e.kind === 'read') e.at.forEach(index)
+  if (e.kind === 'read') found.add(`${e.buffer}[]`)
+  indicesOf(e).forEach(index)
   for (const p of partsOf(e)) dependsOn(p, memo).forEach((d) => found.add(d))
   memo.set(e, found)
   return found
@@ -28,19 +27,31 @@ const dependsOn = (e: Expr, memo: Map<Expr, ReadonlySet<string>>): ReadonlySet<s
 
 const isTrivial = (e: Expr): boolean => e.kind === 'number' || e.kind === 'register' || e.kind === 'index'
 
+/** every statement below, outer ones first */
+const below = (stmts: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> => stmts.flatMap((s) => [s, ...below(bodyOf(s))])
+
 const expressionsOf = (stmts: ReadonlyArray<Stmt>): ReadonlyArray<Expr> =>
-  stmts.flatMap((s): ReadonlyArray<Expr> => {
-    switch (s.kind) {
-      case 'for':
-        return expressionsOf(s.body)
-      case 'unit':
-        return []
-      case 'store':
-        return [...s.at.flatMap(partsOfIndex), s.value]
-      default:
-        return [s.value]
-    }
-  })
+  below(stmts).flatMap((s) => [...indicesOfStmt(s).flatMap(partsOfIndex), ...valuesOf(s)])
+
+/** what is known only once this statement has run: axes, registers, buffers */
+const bindsOf = (s: Stmt): ReadonlyArray<string> => {
+  switch (s.kind) {
+    case 'for':
+      return [s.loop.axis]
+    case 'index':
+    case 'let':
+      return [s.name]
+    case 'fold':
+    case 'unit':
+      return [s.register]
+    case 'store':
+      return [`${s.buffer}[]`]
+    case 'call':
+      return s.places.map((p) => `${p.buffer}[]`)
+    default:
+      return []
+  }
+}
 
 /** The same statements with `let`s for what is used more than once. */
 export const shareWork = (cell: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> => {
@@ -52,46 +63,48 @@ export const shareWork = (cell: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> => {
   }
   expressionsOf(cell).forEach(visit)
 
+  const all = below(cell)
+  const own = new Set(all.flatMap(bindsOf))
+  // a register that several statements fold has no one value to be known by
+  const folds = all.flatMap((s) => (s.kind === 'fold' ? [s.register] : []))
+  const settled = (register: string): boolean => folds.indexOf(register) === folds.lastIndexOf(register)
   const memo = new Map<Expr, ReadonlySet<string>>()
-  const names = new Map<Expr, Expr>()
+  let names = new Map<Expr, Expr>()
   let lets = 0
   const isShared = (e: Expr): boolean => (uses.get(e) ?? 0) > 1 && !isTrivial(e)
 
-  /** axes that loops inside this list bind, and registers that are filled in it, are not known before */
+  /** `outer`: what is known before this list; of the cell's own names the others are not, until they are bound */
   const place = (stmts: ReadonlyArray<Stmt>, outer: ReadonlySet<string>): ReadonlyArray<Stmt> => {
     const out: Stmt[] = []
-    const filled = new Set<string>()
-    const emit = (e: Expr, bound: ReadonlySet<string>): void => {
-      for (const p of partsOf(e)) emit(p, bound)
+    const bound = new Set(outer)
+    const emit = (e: Expr): void => {
+      for (const p of partsOf(e)) emit(p)
       if (!isShared(e) || names.has(e)) return
-      const needs = [...dependsOn(e, memo)]
-      // what an inner loop binds waits for that loop's own list
-      if (needs.some((d) => d.startsWith('k') && !bound.has(d))) return
-      if (needs.some((d) => d.startsWith('s') && !filled.has(d) && !outer.has(d))) return
-      const name = `t${String(lets)}`
-      lets += 1
+      // what an inner loop binds, and what is written on the way, waits for a place that knows it
+      if ([...dependsOn(e, memo)].some((d) => own.has(d) && !bound.has(d))) return
+      while (own.has(`t${String(lets)}`)) lets += 1
+      const name = `t${String(lets++)}`
       out.push({ kind: 'let', name, value: rename(e, names) })
       names.set(e, { kind: 'register', name })
     }
     for (const s of stmts) {
-      if (s.kind === 'for') {
-        expressionsOf(s.body).forEach((e) => emit(e, outer))
-        const bound = new Set([...outer, s.loop.axis, ...filled])
+      if (s.kind === 'if') {
+        const before = new Map(names)
         out.push({ ...s, body: place(s.body, bound) })
-        const collect = (b: ReadonlyArray<Stmt>): void =>
-          b.forEach((x) =>
-            x.kind === 'fold' ? filled.add(x.register) : x.kind === 'for' ? collect(x.body) : undefined,
-          )
-        collect(s.body)
-        continue
-      }
-      if (s.kind === 'unit') {
+        names = before
+      } else if (s.kind === 'for') {
+        expressionsOf([s]).forEach(emit)
+        const filled = below(s.body).flatMap((b) => (b.kind === 'fold' ? [b.register] : []))
+        out.push({ ...s, body: place(s.body, new Set([...bound, s.loop.axis])) })
+        filled.filter(settled).forEach((r) => bound.add(r))
+      } else if (s.kind === 'let' || s.kind === 'fold' || s.kind === 'store') {
+        emit(s.value)
+        out.push({ ...s, value: rename(s.value, names) })
+        if (s.kind === 'let' || (s.kind === 'fold' && settled(s.register))) bindsOf(s).forEach((d) => bound.add(d))
+      } else {
         out.push(s)
-        continue
+        if (s.kind === 'index') bound.add(s.name)
       }
-      emit(s.value, outer)
-      out.push({ ...s, value: rename(s.value, names) })
-      if (s.kind === 'fold') filled.add(s.register)
     }
     return out
   }

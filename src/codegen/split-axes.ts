@@ -2,15 +2,28 @@
  * Kernel -> Kernel: an axis that is only ever taken apart becomes two loops, so that addresses are sums
  * of whole multiples of axes again:  i = n io + ii,  i div n = io,  i mod n = ii.
  */
+import { literal } from '../dsl/dim.ts'
 import { addIndex, axisIndex, scaleIndex, substituteIndex } from './affine.ts'
-import { partsOf, type Expr, type Index, type Kernel, type Loop, type Stmt } from './kernel.ts'
+import {
+  bodyOf,
+  indicesOf,
+  indicesOfAtom,
+  indicesOfStmt,
+  mapParts,
+  mapStmt,
+  partsOf,
+  partsOfIndex,
+  valuesOf,
+  type Expr,
+  type Index,
+  type Kernel,
+  type Loop,
+  type Stmt,
+} from './kernel.ts'
+import { loopOver } from './statements.ts'
 
 /** parts shorter than this are not worth a loop of their own */
 const SHORTEST = 4
-
-/** indices that stand directly in an expression */
-const indicesOf = (e: Expr): ReadonlyArray<Index> =>
-  e.kind === 'read' ? e.at : e.kind === 'index' || e.kind === 'guard' ? [e.of] : []
 
 /** Every expression below these statements, subexpressions included. */
 export const allExpressions = (stmts: ReadonlyArray<Stmt>): ReadonlyArray<Expr> => {
@@ -21,28 +34,34 @@ export const allExpressions = (stmts: ReadonlyArray<Stmt>): ReadonlyArray<Expr> 
     partsOf(e).forEach(visit)
   }
   const walk = (s: Stmt): void => {
-    if (s.kind === 'for') s.body.forEach(walk)
-    else if (s.kind !== 'unit') visit(s.value)
+    indicesOfStmt(s).flatMap(partsOfIndex).forEach(visit)
+    valuesOf(s).forEach(visit)
+    bodyOf(s).forEach(walk)
   }
   stmts.forEach(walk)
   return [...seen]
 }
 
 const loopsOf = (stmts: ReadonlyArray<Stmt>): ReadonlyArray<Loop> =>
-  stmts.flatMap((s) => (s.kind === 'for' ? [s.loop, ...loopsOf(s.body)] : []))
+  stmts.flatMap((s) => [...(s.kind === 'for' ? [s.loop] : []), ...loopsOf(bodyOf(s))])
+
+/** a loop over all of a literal size, and its size */
+const wholeSizeOf = ({ size, from, to, step }: Loop): number | undefined =>
+  from.key === '0' && to.key === size.key && step === 1 ? literal(size) : undefined
 
 /** the largest n by which some index takes the axis apart evenly */
 const partOf = (loop: Loop, indices: ReadonlyArray<Index>): number | undefined => {
+  const size = wholeSizeOf(loop)
+  if (size === undefined) return undefined
   const found = new Set<number>()
   const look = (i: Index): void => {
     for (const { atom } of i.terms) {
-      if (atom.kind === 'axis' || atom.kind === 'data') continue
-      if ((atom.kind === 'div' || atom.kind === 'mod') && atom.of.key === loop.axis) found.add(atom.by)
-      look(atom.of)
+      if ((atom.kind === 'div' || atom.kind === 'mod') && atom.of.key === loop.axis) found.add(literal(atom.by) ?? 0)
+      indicesOfAtom(atom).forEach(look)
     }
   }
   indices.forEach(look)
-  const even = [...found].filter((n) => n >= SHORTEST && n < loop.size && loop.size % n === 0)
+  const even = [...found].filter((n) => n >= SHORTEST && n < size && size % n === 0)
   return even.length === 0 ? undefined : Math.max(...even)
 }
 
@@ -58,45 +77,17 @@ const substituteAxis = (
   const expr = (e: Expr): Expr => {
     const known = memo.get(e)
     if (known !== undefined) return known
-    const made = ((): Expr => {
-      switch (e.kind) {
-        case 'number':
-        case 'register':
-          return e
-        case 'index':
-          return { ...e, of: index(e.of) }
-        case 'read':
-          return { ...e, at: e.at.map(index) }
-        case 'apply':
-          return { ...e, args: e.args.map(expr) }
-        case 'cast':
-          return { ...e, of: expr(e.of) }
-        case 'guard':
-          return { ...e, of: index(e.of), then: expr(e.then), otherwise: expr(e.otherwise) }
-        default:
-          return e satisfies never
-      }
-    })()
+    const made = mapParts(e, index, expr)
     memo.set(e, made)
     return made
   }
+  const all = (b: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> => b.map(stmt)
   const stmt = (s: Stmt): Stmt => {
-    switch (s.kind) {
-      case 'for': {
-        const body = s.body.map(stmt)
-        if (s.loop !== loop) return { ...s, body }
-        const [outer, inner] = halves
-        return { kind: 'for', loop: outer, body: [{ kind: 'for', loop: inner, body }] }
-      }
-      case 'unit':
-        return s
-      case 'store':
-        return { ...s, at: s.at.map(index), value: expr(s.value) }
-      default:
-        return { ...s, value: expr(s.value) }
-    }
+    if (s.kind !== 'for' || s.loop !== loop) return mapStmt(s, index, expr, all)
+    const [outer, inner] = halves
+    return { kind: 'for', loop: outer, body: [{ kind: 'for', loop: inner, body: all(s.body) }] }
   }
-  return stmts.map(stmt)
+  return all(stmts)
 }
 
 /** Axes split until no index takes a whole one apart evenly. */
@@ -105,8 +96,9 @@ export const splitAxes = (k: Kernel): Kernel => {
   for (const loop of loopsOf(k.body)) {
     const n = partOf(loop, indices)
     if (n === undefined) continue
-    const outer: Loop = { ...loop, axis: `${loop.axis}o`, size: loop.size / n, unroll: 1 }
-    const inner: Loop = { ...loop, axis: `${loop.axis}i`, size: n, unroll: 1 }
+    const half = (axis: string, size: number): Loop => loopOver(axis, size, loop.role)
+    const outer = half(`${loop.axis}o`, literal(loop.size)! / n)
+    const inner = half(`${loop.axis}i`, n)
     const by = addIndex(scaleIndex(n, axisIndex(outer.axis, outer.size)), axisIndex(inner.axis, inner.size))
     return splitAxes({ ...k, body: substituteAxis(k.body, loop, by, [outer, inner]) })
   }

@@ -101,10 +101,21 @@ const fromTerms = (raw: ReadonlyArray<Term>): Dim => {
   return Object.freeze({ terms, key, toJSON: () => key })
 }
 
+/** numbers by value: most sizes are, and index arithmetic makes many of them */
+const numbers = new Map<number, Dim>()
+
+const numberDim = (n: number): Dim => {
+  const known = numbers.get(n)
+  if (known !== undefined) return known
+  const made = fromTerms([{ coef: n, atoms: [] }])
+  numbers.set(n, made)
+  return made
+}
+
 /** A symbol's name is an identifier; anything else is parsed as printed text (`a*b+1`, `(in/8)`). */
 export const dim = (d: DimLike): Dim =>
   typeof d === 'number'
-    ? fromTerms([{ coef: d, atoms: [] }])
+    ? numberDim(d)
     : typeof d === 'string'
       ? /^[A-Za-z_][\w.]*$/.test(d)
         ? fromTerms([{ coef: 1, atoms: [d] }])
@@ -113,18 +124,30 @@ export const dim = (d: DimLike): Dim =>
 
 // ---------------------------------------------------------------------------------- combinators
 
+const numberOf = (p: DimLike): number | undefined =>
+  typeof p === 'number' ? p : typeof p === 'string' ? undefined : literal(p)
+
 /** p + q */
-export const addDim = (p: DimLike, q: DimLike): Dim => fromTerms([...dim(p).terms, ...dim(q).terms])
+export const addDim = (p: DimLike, q: DimLike): Dim => {
+  const [a, b] = [numberOf(p), numberOf(q)]
+  if (a !== undefined && b !== undefined) return dim(a + b)
+  return a === 0 ? dim(q) : b === 0 ? dim(p) : fromTerms([...dim(p).terms, ...dim(q).terms])
+}
 
 /** n p, for an integer n */
-export const scaleDim = (n: number, p: DimLike): Dim =>
-  fromTerms(dim(p).terms.map((t) => ({ coef: n * t.coef, atoms: t.atoms })))
+export const scaleDim = (n: number, p: DimLike): Dim => {
+  const a = numberOf(p)
+  return a === undefined ? fromTerms(dim(p).terms.map((t) => ({ coef: n * t.coef, atoms: t.atoms }))) : dim(n * a)
+}
 
 /** p - q */
 export const subDim = (p: DimLike, q: DimLike): Dim => addDim(p, scaleDim(-1, q))
 
 /** p q */
 export const mulDim = (p: DimLike, q: DimLike): Dim => {
+  const [m, n] = [numberOf(p), numberOf(q)]
+  if (m !== undefined) return n === undefined && m === 1 ? dim(q) : scaleDim(m, q)
+  if (n !== undefined) return n === 1 ? dim(p) : scaleDim(n, p)
   const [x, y] = [dim(p), dim(q)]
   // (n / sum) sum = n
   for (const [a, b] of [
@@ -160,6 +183,25 @@ export const divDim = (p: DimLike, q: DimLike): Dim => {
   quotients.set(name, { num, den })
   return fromTerms([{ coef: 1, atoms: [name] }])
 }
+
+/** The monomials that the dim is a sum of. */
+export const monomialsOf = (p: Dim): ReadonlyArray<Dim> =>
+  p.terms.length === 1 ? [p] : p.terms.map((t) => fromTerms([t]))
+
+/**
+ * Whether the dim is certainly at least 0: symbols are sizes, so never negative. What this leaves open may still be.
+ */
+export const isNonNegative = (p: Dim): boolean =>
+  p.terms.every((t) => t.coef >= 0 && t.atoms.every((a) => isNonNegativeAtom(a)))
+
+const isNonNegativeAtom = (atom: string): boolean => {
+  const q = quotients.get(atom)
+  return q === undefined || (isNonNegative(q.num) && isNonNegative(q.den))
+}
+
+/** No quotient in it: whole whatever whole numbers the symbols are. */
+export const isPolynomial = (p: Dim): boolean =>
+  p.terms.every((t) => t.atoms.every((a) => inverted(a) === undefined && !quotients.has(a)))
 
 // --------------------------------------------------------------------------------- interpreters
 

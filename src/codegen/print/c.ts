@@ -5,7 +5,8 @@
  *     void scion_step(const float *inputs, const float *constants, float *outputs, float *arena)
  */
 import { aligned, placeInArena, type Life } from '../arena.ts'
-import { showKernel, type Kernel } from '../kernel.ts'
+import { keyOfKernel, type Kernel } from '../kernel.ts'
+import { shapeOf } from '../layout.ts'
 import { printKernelC, type PrintedC } from './c/kernel.ts'
 import { prelude } from './c/prelude.ts'
 
@@ -64,7 +65,10 @@ export const livesOf = ({
   const last = launches.map((_, i) => i)
   launches.forEach((l, i) => l.args.forEach((a) => (a.from === 'launch' ? (last[a.index] = i) : undefined)))
   const of = launches.flatMap((_, i) => (results.includes(i) ? [] : [i]))
-  return { of, lives: of.map((i) => ({ size: sizeOf(launches[i]!.kernel.output.shape), from: i, to: last[i]! })) }
+  return {
+    of,
+    lives: of.map((i) => ({ size: sizeOf(shapeOf(launches[i]!.kernel.outputs[0]!)), from: i, to: last[i]! })),
+  }
 }
 
 export const printC = (s: Sequence, widest: number): ProgramC => {
@@ -72,14 +76,14 @@ export const printC = (s: Sequence, widest: number): ProgramC => {
   /** equal kernels are printed once */
   const byText = new Map<string, PrintedC>()
   const printed = s.launches.map(({ kernel }) => {
-    const text = showKernel(kernel)
+    const text = keyOfKernel(kernel)
     const made = byText.get(text) ?? printKernelC(kernel, widest)
     byText.set(text, made)
     return made
   })
   const inputs = blockOf(s.inputs.map(sizeOf))
   const constants = blockOf(s.constants.map(sizeOf))
-  const outputs = blockOf(s.results.map((r) => sizeOf(s.launches[r]!.kernel.output.shape)))
+  const outputs = blockOf(s.results.map((r) => sizeOf(shapeOf(s.launches[r]!.kernel.outputs[0]!))))
   const { of, lives } = livesOf(s)
   const { offsets, size } = placeInArena(lives)
   const ofLaunch = (i: number): string => {

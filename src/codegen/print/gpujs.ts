@@ -5,9 +5,11 @@
  * name once, several indices instead of one flat one, reads clamped where they are guarded, no arrays or
  * helpers, no boolean values, whole numbers divided with half a step of margin.
  */
-import { substituteIndex, whole } from '../affine.ts'
-import { partsOf } from '../kernel.ts'
+import { axisIndex, shiftIndex, substituteIndex, whole } from '../affine.ts'
+import { indicesOfAtom, mapParts, partsOf } from '../kernel.ts'
 import type { Atom, Expr, Index, Kernel, Loop, Stmt, Term } from '../kernel.ts'
+import { shapeOf } from '../layout.ts'
+import { literal, type Dim } from '../../dsl/dim.ts'
 import { scalarOp, type Spelling } from '../../dsl/scalar.ts'
 
 /** the largest f32; stands for the unit of max and min, since infinity has no literal on every backend */
@@ -15,6 +17,9 @@ const LARGEST = '3.4028234663852886e38'
 const units = { sum: '0', max: `-${LARGEST}`, min: LARGEST } as const
 
 const threads: Readonly<Record<string, string>> = { x: 'this.thread.x', y: 'this.thread.y', z: 'this.thread.z' }
+
+/** sizes are literal here: `bind` made them so */
+const sizeOf = (d: Dim): number => literal(d) ?? NaN
 
 const showNumber = (x: number): string => (x < 0 || Object.is(x, -0) ? `(${String(x)})` : String(x))
 
@@ -25,7 +30,7 @@ type Named = Map<string, { readonly name: string; readonly text: string }>
 
 const isOverGrid = (i: Index): boolean =>
   i.terms.every(({ atom }) =>
-    atom.kind === 'axis' ? atom.name in threads : atom.kind !== 'data' && isOverGrid(atom.of),
+    atom.kind === 'axis' ? atom.name in threads : atom.kind !== 'data' && indicesOfAtom(atom).every(isOverGrid),
   )
 
 const printer = (named: Named) => {
@@ -34,11 +39,13 @@ const printer = (named: Named) => {
       case 'axis':
         return threads[a.name] ?? a.name
       case 'div':
-        return `Math.floor((${index(a.of)} + 0.5) / ${String(a.by)})`
+        return `Math.floor((${index(a.of)} + 0.5) / ${a.by.key})`
       case 'mod':
-        return `(${index(a.of)} - ${String(a.by)} * Math.floor((${index(a.of)} + 0.5) / ${String(a.by)}))`
+        return `(${index(a.of)} - ${a.by.key} * Math.floor((${index(a.of)} + 0.5) / ${a.by.key}))`
+      case 'min':
+        return a.of.map(index).reduce((x, y) => `Math.min(${x}, ${y})`)
       case 'clamp':
-        return `Math.min(${String(a.high)}, Math.max(${String(a.low)}, ${index(a.of)}))`
+        return `Math.min(${a.high.key}, Math.max(${a.low.key}, ${index(a.of)}))`
       case 'data':
         return expr(a.of)
       default:
@@ -46,7 +53,7 @@ const printer = (named: Named) => {
     }
   }
   const atom = (a: Atom): string => {
-    if (a.kind === 'axis' || a.kind === 'data' || !isOverGrid(a.of)) return atomText(a)
+    if (a.kind === 'axis' || a.kind === 'data' || !indicesOfAtom(a).every(isOverGrid)) return atomText(a)
     return name(atomText(a))
   }
   const name = (text: string): string => {
@@ -57,17 +64,18 @@ const printer = (named: Named) => {
     return fresh
   }
   const showTerm = ({ factor, atom: a }: Term): string =>
-    factor === 1 ? atom(a) : `${showNumber(factor)} * ${atom(a)}`
+    factor.key === '1' ? atom(a) : `${showNumber(sizeOf(factor))} * ${atom(a)}`
   /** what depends on the cell alone is computed once for the cell, however often it is read */
   const index = (i: Index): string => {
     const fixed = i.terms.filter((t) => isOverGrid({ ...i, terms: [t] }))
     const moving = i.terms.filter((t) => !fixed.includes(t)).map(showTerm)
     const cell = fixed.map(showTerm).join(' + ')
-    const isPlain = fixed.length === 0 || (fixed.length === 1 && fixed[0]!.factor === 1)
+    const isPlain = fixed.length === 0 || (fixed.length === 1 && fixed[0]!.factor.key === '1')
     const parts = [...(cell === '' ? [] : [isPlain ? cell : name(cell)]), ...moving]
-    if (parts.length === 0) return String(i.offset)
+    const offset = sizeOf(i.offset)
+    if (parts.length === 0) return String(offset)
     const sum = parts.join(' + ')
-    return i.offset === 0 ? sum : i.offset > 0 ? `${sum} + ${String(i.offset)}` : `${sum} - ${String(-i.offset)}`
+    return offset === 0 ? sum : offset > 0 ? `${sum} + ${String(offset)}` : `${sum} - ${String(-offset)}`
   }
   const comparison: Readonly<Record<string, string>> = { eq: '==', ne: '!=', lt: '<', le: '<=', gt: '>', ge: '>=' }
   const condition = (e: Expr): string => {
@@ -79,7 +87,7 @@ const printer = (named: Named) => {
       case 'number':
         return showNumber(e.value)
       case 'index':
-        return e.of.terms.length === 0 ? showNumber(e.of.offset) : `(${index(e.of)})`
+        return e.of.terms.length === 0 ? showNumber(sizeOf(e.of.offset)) : `(${index(e.of)})`
       case 'read':
         return `${e.buffer}${e.at.map((i) => `[${index(i)}]`).join('')}`
       case 'apply': {
@@ -93,7 +101,7 @@ const printer = (named: Named) => {
         return e.dtype === 'bool' ? `(${expr(e.of)} != 0 ? 1 : 0)` : `Math.trunc(${expr(e.of)})`
       case 'guard': {
         const i = index(e.of)
-        return `(${i} >= ${String(e.low)} && ${i} < ${String(e.high)} ? ${expr(e.then)} : ${expr(e.otherwise)})`
+        return `(${i} >= ${e.low.key} && ${i} < ${e.high.key} ? ${expr(e.then)} : ${expr(e.otherwise)})`
       }
       case 'register':
         return e.name
@@ -108,26 +116,8 @@ const printer = (named: Named) => {
 
 const substitute = (e: Expr, axis: string, by: Index, suffix: string, own: ReadonlySet<string>): Expr => {
   const inIndex = (i: Index): Index => substituteIndex(i, (n) => (n === axis ? by : undefined), inExpr)
-  const inExpr = (x: Expr): Expr => {
-    switch (x.kind) {
-      case 'number':
-        return x
-      case 'register':
-        return own.has(x.name) ? { ...x, name: x.name + suffix } : x
-      case 'index':
-        return { ...x, of: inIndex(x.of) }
-      case 'read':
-        return { ...x, at: x.at.map(inIndex) }
-      case 'apply':
-        return { ...x, args: x.args.map(inExpr) }
-      case 'cast':
-        return { ...x, of: inExpr(x.of) }
-      case 'guard':
-        return { ...x, of: inIndex(x.of), then: inExpr(x.then), otherwise: inExpr(x.otherwise) }
-      default:
-        return x satisfies never
-    }
-  }
+  const inExpr = (x: Expr): Expr =>
+    x.kind === 'register' && own.has(x.name) ? { ...x, name: x.name + suffix } : mapParts(x, inIndex, inExpr)
   return inExpr(e)
 }
 
@@ -152,11 +142,12 @@ const expand = (stmts: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> =>
     const { loop } = s
     const isFlat = body.every((b) => b.kind !== 'for')
     if (!isFlat) return [{ ...s, body, loop: { ...loop, unroll: 1 } }]
-    if (loop.unroll < loop.size) return [{ ...s, body }]
+    const size = sizeOf(loop.size)
+    if (loop.unroll < size) return [{ ...s, body }]
     return copies(
       body,
       loop,
-      Array.from({ length: loop.size }, (_, i) => whole(i)),
+      Array.from({ length: size }, (_, i) => whole(i)),
     )
   })
 
@@ -203,23 +194,15 @@ const printStmts = (stmts: ReadonlyArray<Stmt>, pad: string, p: ReturnType<typeo
         lines.push(...printLoop(s.loop, s.body, pad, p))
         break
       default:
-        s satisfies never
+        // gather kernels have no other statement; `verifyGather` says so
+        break
     }
   }
   flush()
   return lines
 }
 
-const axisOf = (loop: Loop): Index => ({
-  offset: 0,
-  terms: [{ factor: 1, atom: { kind: 'axis', name: loop.axis, size: loop.size } }],
-  key: loop.axis,
-})
-
-const shifted = (loop: Loop, n: number): Index => {
-  const i = axisOf(loop)
-  return n === 0 ? i : { ...i, offset: n, key: `${i.key}+${String(n)}` }
-}
+const shifted = (loop: Loop, n: number): Index => shiftIndex(axisIndex(loop.axis, loop.size), n)
 
 const printLoop = (
   loop: Loop,
@@ -227,7 +210,8 @@ const printLoop = (
   pad: string,
   p: ReturnType<typeof printer>,
 ): ReadonlyArray<string> => {
-  const { size, unroll } = loop
+  const { unroll } = loop
+  const size = sizeOf(loop.size)
   const even = Math.floor(size / unroll) * unroll
   const literal = (from: number, to: number): ReadonlyArray<string> =>
     printStmts(
@@ -272,7 +256,8 @@ export interface Printed {
 
 const longestLoop = (stmts: ReadonlyArray<Stmt>): number =>
   stmts.reduce(
-    (n, s) => (s.kind === 'for' ? Math.max(n, s.loop.role === 'grid' ? 0 : s.loop.size, longestLoop(s.body)) : n),
+    (n, s) =>
+      s.kind === 'for' ? Math.max(n, s.loop.role === 'grid' ? 0 : sizeOf(s.loop.size), longestLoop(s.body)) : n,
     1,
   )
 
@@ -281,5 +266,5 @@ export const printGpuJs = (k: Kernel): Printed => {
   const lines = printStmts(expand(cellOf(k.body)), '  ', printer(named))
   const indices = [...named.values()].map(({ name, text }) => `  const ${name} = ${text};`)
   const source = [`function (${k.params.map((b) => b.name).join(', ')}) {`, ...indices, ...lines, '}'].join('\n')
-  return { source, output: [...k.output.shape].reverse(), loopMaxIterations: longestLoop(k.body) }
+  return { source, output: [...shapeOf(k.outputs[0]!)].reverse(), loopMaxIterations: longestLoop(k.body) }
 }

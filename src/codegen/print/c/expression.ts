@@ -1,6 +1,7 @@
 /** Kernel expressions and indices -> C. Scalar functions are spelt by their rows. */
-import { flatten, rangeOf } from '../../affine.ts'
+import { flatten, isAtLeast } from '../../affine.ts'
 import type { Atom, Expr, Index, Kernel } from '../../kernel.ts'
+import { literal } from '../../../dsl/dim.ts'
 import { scalarOp, type Spelling } from '../../../dsl/scalar.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -52,15 +53,15 @@ export const printers = (k: Kernel, scope: Scope) => {
       case 'axis':
         return scope.axis(a.name)
       case 'div':
-        return rangeOf(a.of)[0] >= 0
-          ? `((${index(a.of)}) / ${String(a.by)})`
-          : `floordiv(${index(a.of)}, ${String(a.by)})`
+        return isAtLeast(a.of, 0) ? `((${index(a.of)}) / ${a.by.key})` : `floordiv(${index(a.of)}, ${a.by.key})`
       case 'mod':
-        return rangeOf(a.of)[0] >= 0
-          ? `((${index(a.of)}) % ${String(a.by)})`
-          : `((${index(a.of)}) - ${String(a.by)} * floordiv(${index(a.of)}, ${String(a.by)}))`
+        return isAtLeast(a.of, 0)
+          ? `((${index(a.of)}) % ${a.by.key})`
+          : `((${index(a.of)}) - ${a.by.key} * floordiv(${index(a.of)}, ${a.by.key}))`
+      case 'min':
+        return a.of.map(index).reduce((x, y) => `least(${x}, ${y})`)
       case 'clamp':
-        return `clamp(${index(a.of)}, ${String(a.low)}, ${String(a.high)})`
+        return `clamp(${index(a.of)}, ${a.low.key}, ${a.high.key})`
       case 'data':
         return `whole(${expr(a.of)})`
       default:
@@ -69,9 +70,9 @@ export const printers = (k: Kernel, scope: Scope) => {
   }
   const index = (i: Index): string => {
     const parts = i.terms.map(({ factor, atom: a }) =>
-      factor === 1 ? atom(a) : `${factor < 0 ? `(${String(factor)})` : String(factor)} * ${atom(a)}`,
+      factor.key === '1' ? atom(a) : `${(literal(factor) ?? 0) < 0 ? `(${factor.key})` : factor.key} * ${atom(a)}`,
     )
-    return [...parts, ...(i.offset !== 0 || parts.length === 0 ? [String(i.offset)] : [])].join(' + ')
+    return [...parts, ...(i.offset.key !== '0' || parts.length === 0 ? [i.offset.key] : [])].join(' + ')
   }
   const expr = (e: Expr): string => {
     switch (e.kind) {
@@ -89,7 +90,7 @@ export const printers = (k: Kernel, scope: Scope) => {
         return e.dtype === 'bool' ? `(${expr(e.of)} != 0.0f ? 1.0f : 0.0f)` : `truncf(${expr(e.of)})`
       case 'guard': {
         const i = index(e.of)
-        return `(${i} >= ${String(e.low)} && ${i} < ${String(e.high)} ? ${expr(e.then)} : ${expr(e.otherwise)})`
+        return `(${i} >= ${e.low.key} && ${i} < ${e.high.key} ? ${expr(e.then)} : ${expr(e.otherwise)})`
       }
       case 'register':
         return scope.register(e.name)

@@ -11,7 +11,18 @@ import type { Index, Kernel, Loop, Stmt } from '../../kernel.ts'
 import { flatten, whole } from '../../affine.ts'
 import { splitAxes } from '../../split-axes.ts'
 import { addressOf, parameter, plainScope, printers, type Scope } from './expression.ts'
-import { chooseTile, isSimple, nestOf, readsOf, strideOf, type Fold, type Nest, type Read, type Tile } from './tile.ts'
+import {
+  chooseTile,
+  extentOf,
+  isSimple,
+  nestOf,
+  readsOf,
+  strideOf,
+  type Fold,
+  type Nest,
+  type Read,
+  type Tile,
+} from './tile.ts'
 
 export interface PrintedC {
   /** the function's body; equal bodies with equal parameters are one function */
@@ -34,7 +45,7 @@ const block = (head: string, body: ReadonlyArray<string>): ReadonlyArray<string>
   ...lines('  ', body),
   '}',
 ]
-const loopHead = ({ axis, size }: Loop): string => `for (int ${axis} = 0; ${axis} < ${String(size)}; ${axis}++)`
+const loopHead = ({ axis, size }: Loop): string => `for (int ${axis} = 0; ${axis} < ${size.key}; ${axis}++)`
 const upTo = (n: number): ReadonlyArray<number> => Array.from({ length: n }, (_, i) => i)
 
 const gridOf = (
@@ -48,11 +59,11 @@ const gridOf = (
 
 const storeTo = (k: Kernel, s: Stmt & { readonly kind: 'store' }, scope: Scope): string => {
   const p = printers(k, scope)
-  return `out[${p.index(flatten(s.at, k.output.shape))}] = ${p.expr(s.value)};`
+  return `out[${p.index(flatten(s.at, k.outputs[0]!.shape))}] = ${p.expr(s.value)};`
 }
 
 const addressOfStore = (k: Kernel, cell: ReadonlyArray<Stmt>): Index =>
-  cell.reduce<Index>((i, s) => (s.kind === 'store' ? flatten(s.at, k.output.shape) : i), whole(0))
+  cell.reduce<Index>((i, s) => (s.kind === 'store' ? flatten(s.at, k.outputs[0]!.shape) : i), whole(0))
 
 // ------------------------------------------------------------------------------- plain statements
 
@@ -75,7 +86,8 @@ const printPlain = (k: Kernel, stmts: ReadonlyArray<Stmt>, scope: Scope, declare
       case 'store':
         return [storeTo(k, s, scope)]
       default:
-        return s satisfies never
+        // kernels in gather form have no other statement
+        return []
     }
   })
 }
@@ -94,7 +106,7 @@ interface Place {
 
 /** position within a packed panel, in terms of the reduced axes: row-major, columns fastest */
 const flatTerms = (loops: ReadonlyArray<Loop>, axis: (n: string) => string): string =>
-  loops.reduce((text, l) => (text === '' ? axis(l.axis) : `(${text} * ${String(l.size)} + ${axis(l.axis)})`), '')
+  loops.reduce((text, l) => (text === '' ? axis(l.axis) : `(${text} * ${l.size.key} + ${axis(l.axis)})`), '')
 
 const axisAt =
   (t: Tile, i: string, j: string) =>
@@ -173,14 +185,14 @@ const pick = (fn: 'sum' | 'max' | 'min', acc: string, v: string): string =>
 const nestAlongReduced = (at: Place, nest: Nest): ReadonlyArray<string> => {
   const { k, tile } = at
   const along = nest.loops.find((l) => l.axis === tile.along) ?? nest.loops[nest.loops.length - 1]!
-  const width = [16, 8, 4].find((w) => w <= along.size && w <= tile.width)
+  const width = [16, 8, 4].find((w) => w <= extentOf(along) && w <= tile.width)
   const [rows, columns] = [tile.rows?.size ?? 1, tile.columns?.size ?? 1]
   const cells = upTo(rows).flatMap((i) => upTo(columns).map((j) => [i, j] as const))
   const others = nest.loops.filter((l) => l !== along)
   const scalar = (from: number): ReadonlyArray<string> =>
-    from >= along.size
+    from >= extentOf(along)
       ? []
-      : block(`for (int ${along.axis} = ${String(from)}; ${along.axis} < ${String(along.size)}; ${along.axis}++)`, [
+      : block(`for (int ${along.axis} = ${String(from)}; ${along.axis} < ${along.size.key}; ${along.axis}++)`, [
           ...cells.flatMap(([i, j]) => block('', printPlain(k, nest.body, cellScope(at, String(i), String(j)), true))),
         ])
   const zero = nest.folds.flatMap((f) =>
@@ -217,7 +229,7 @@ const nestAlongReduced = (at: Place, nest: Nest): ReadonlyArray<string> => {
       ...(f.fn === 'sum' ? [`${acc} += LOAD(${v}, lanes);`] : [`${v} e = LOAD(${v}, lanes);`, pick(f.fn, acc, v)]),
     ])
   }
-  const even = Math.floor(along.size / width) * width
+  const even = Math.floor(extentOf(along) / width) * width
   const finish = nest.folds.flatMap((f) =>
     cells.flatMap(([i, j]) => {
       const to = `${f.register}[${String(i)}][${String(j)}]`
@@ -243,9 +255,9 @@ const nestAlongReduced = (at: Place, nest: Nest): ReadonlyArray<string> => {
 
 /** a cache line of the last reduced axis at a time, so that few lines of the panel are written at once */
 const transposing = ({ axis, size }: Loop, lanes: string): ReadonlyArray<string> => [
-  `for (int ${axis}_b = 0; ${axis}_b < ${String(size)}; ${axis}_b += 16)`,
+  `for (int ${axis}_b = 0; ${axis}_b < ${size.key}; ${axis}_b += 16)`,
   lanes,
-  `for (int ${axis} = ${axis}_b; ${axis} < ${String(size)} && ${axis} < ${axis}_b + 16; ${axis}++)`,
+  `for (int ${axis} = ${axis}_b; ${axis} < ${size.key} && ${axis} < ${axis}_b + 16; ${axis}++)`,
 ]
 
 const registersOf = (cell: ReadonlyArray<Stmt>): ReadonlyArray<string> =>
@@ -261,7 +273,7 @@ const printTiled = (
   const nests = cell.flatMap((s) => (s.kind === 'for' ? [nestOf(s)] : []))
   const main = nests.find((n) => tile.packs.length > 0 && tile.packs.every((r) => readsOf(n).includes(r)))
   const [rows, columns] = [tile.rows?.size ?? 1, tile.columns?.size ?? 1]
-  const panelSize = main === undefined ? 0 : main.loops.reduce((n, l) => n * l.size, 1) * columns
+  const panelSize = main === undefined ? 0 : main.loops.reduce((n, l) => n * extentOf(l), 1) * columns
   const panels = new Map(
     tile.packs.map((r, n) => [readKey(r), { name: `panel${String(n)}`, loops: main?.loops ?? [] }]),
   )
@@ -312,8 +324,8 @@ const printTiled = (
   const tiled = (side: Tile['rows'], body: ReadonlyArray<string>): ReadonlyArray<string> => {
     if (side === undefined) return body
     const { axis, size } = side.loop
-    const last = String(size - side.size)
-    return block(`for (int ${axis}_t = 0; ${axis}_t < ${String(size)}; ${axis}_t += ${String(side.size)})`, [
+    const last = String(extentOf(side.loop) - side.size)
+    return block(`for (int ${axis}_t = 0; ${axis}_t < ${size.key}; ${axis}_t += ${String(side.size)})`, [
       `const int ${axis}_0 = ${axis}_t < ${last} ? ${axis}_t : ${last};`,
       ...body,
     ])

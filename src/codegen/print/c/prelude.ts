@@ -17,6 +17,7 @@ INLINE float signum(float a) { return a != a ? a : (float)((a > 0.0f) - (a < 0.0
 /* whole numbers that were read; what fits no index is outside every one */
 INLINE int whole(float x) { return x > -1e9f && x < 1e9f ? (int)x : -1; }
 INLINE int clamp(int i, int low, int high) { return i < low ? low : i > high ? high : i; }
+INLINE int least(int a, int b) { return a < b ? a : b; }
 INLINE int floordiv(int a, int n) { return (a >= 0 ? a : a - n + 1) / n; }
 /* 2^n for -126 <= n <= 127 */
 INLINE float power2(int n) { int i = (n + 127) << 23; float f; __builtin_memcpy(&f, &i, 4); return f; }

@@ -7,11 +7,15 @@
  *     reduced:  s[i][j] = sum over lanes of  v += a[i,k..k+W] b[j,k..k+W]
  */
 import { flatten } from '../../affine.ts'
+import { literal } from '../../../dsl/dim.ts'
 import { allExpressions } from '../../split-axes.ts'
 import type { Atom, Expr, Index, Kernel, Loop, Stmt } from '../../kernel.ts'
-import { partsOfIndex } from '../../kernel.ts'
+import { indicesOfAtom, partsOfIndex } from '../../kernel.ts'
 
 // ---------------------------------------------------------------------------------------- model
+
+/** a loop over all of a literal size */
+export const extentOf = (l: Loop): number => literal(l.size) ?? NaN
 
 export type Read = Expr & { readonly kind: 'read' }
 export type Fold = Stmt & { readonly kind: 'fold' }
@@ -57,7 +61,11 @@ export const nestOf = (s: Stmt): Nest => {
 
 const dependsOnAxis = (i: Index, axis: string): boolean => i.terms.some(({ atom }) => atomDepends(atom, axis))
 const atomDepends = (a: Atom, axis: string): boolean =>
-  a.kind === 'axis' ? a.name === axis : a.kind === 'data' ? exprDepends(a.of, axis) : dependsOnAxis(a.of, axis)
+  a.kind === 'axis'
+    ? a.name === axis
+    : a.kind === 'data'
+      ? exprDepends(a.of, axis)
+      : indicesOfAtom(a).some((i) => dependsOnAxis(i, axis))
 const exprDepends = (e: Expr, axis: string): boolean => {
   switch (e.kind) {
     case 'read':
@@ -87,7 +95,7 @@ export const strideOf = (k: Kernel, e: Read, axis: string): Stride => strideAlon
 const strideAlong = ({ terms }: Index, axis: string): Stride => {
   const plain = terms.find(({ atom }) => atom.kind === 'axis' && atom.name === axis)
   const hidden = terms.some(({ atom }) => atom.kind !== 'axis' && atomDepends(atom, axis))
-  return hidden ? 'scattered' : plain === undefined ? 'fixed' : plain.factor === 1 ? 'contiguous' : 'scattered'
+  return hidden ? 'scattered' : plain === undefined ? 'fixed' : plain.factor.key === '1' ? 'contiguous' : 'scattered'
 }
 
 const infix = new Set(['add', 'sub', 'mul', 'div', 'neg'])
@@ -114,13 +122,13 @@ const product = (xs: ReadonlyArray<number>): number => xs.reduce((a, b) => a * b
 
 const widthFor = (extent: number, widest: number): number | undefined =>
   [16, 8, 4].find((w) => w <= extent && w <= widest)
-const tilesOf = (s: Side | undefined): number => (s === undefined ? 1 : Math.ceil(s.loop.size / s.size))
+const tilesOf = (s: Side | undefined): number => (s === undefined ? 1 : Math.ceil(extentOf(s.loop) / s.size))
 /** panels longer than this do not stay in a core's own cache */
 const LARGEST_PANEL = 1 << 18
 
 /** vector operations of the whole nest, outer axes aside */
 const costOf = (k: Kernel, n: Nest, t: Tile, stored: Index): number => {
-  const terms = product(n.loops.map((l) => l.size))
+  const terms = product(n.loops.map((l) => extentOf(l)))
   const [rows, columns] = [t.rows?.size ?? 1, t.columns?.size ?? 1]
   const has = (r: Read, s: Side | undefined): boolean => s !== undefined && strideOf(k, r, s.loop.axis) !== 'fixed'
   const work = Math.max(1, allExpressions(n.body).filter((e) => e.kind === 'apply' || e.kind === 'guard').length - 1)
@@ -164,25 +172,25 @@ export const chooseTile = (
   widest: number,
 ): Tile => {
   const longest = [...nests].sort(
-    (a, b) => product(b.loops.map((l) => l.size)) - product(a.loops.map((l) => l.size)),
+    (a, b) => product(b.loops.map((l) => extentOf(l))) - product(a.loops.map((l) => extentOf(l))),
   )[0]!
   const simple = isSimple(longest)
   const none: Tile = { lane: 'none', width: 1, rows: undefined, columns: undefined, along: undefined, packs: [] }
   const reads = readsOf(longest)
-  const terms = product(longest.loops.map((l) => l.size))
+  const terms = product(longest.loops.map((l) => extentOf(l)))
   const sides = (sizes: ReadonlyArray<number>, not?: Loop): ReadonlyArray<Side | undefined> => [
     undefined,
     ...grid.flatMap((loop) =>
-      loop === not ? [] : sizes.filter((s) => s <= loop.size).map((size) => ({ loop, size })),
+      loop === not ? [] : sizes.filter((s) => s <= extentOf(loop)).map((size) => ({ loop, size })),
     ),
   ]
-  const all = product(grid.map((l) => l.size))
+  const all = product(grid.map((l) => extentOf(l)))
   const candidates: Tile[] = [none]
   for (const loop of grid) {
-    const width = widthFor(loop.size, widest)
+    const width = widthFor(extentOf(loop), widest)
     if (width === undefined) continue
     for (const vectors of [1, 2]) {
-      if (vectors * width > loop.size) continue
+      if (vectors * width > extentOf(loop)) continue
       const columns: Side = { loop, size: vectors * width }
       for (const rows of sides(simple ? [1, 2, 3, 4, 5, 6, 8, 10, 12] : [1, 2], loop)) {
         if ((rows?.size ?? 1) * vectors > 24) continue
@@ -198,15 +206,15 @@ export const chooseTile = (
       }
     }
   }
-  for (const { axis, size } of longest.loops) {
-    const width = widthFor(size, widest)
+  for (const l of longest.loops) {
+    const width = widthFor(extentOf(l), widest)
     if (width === undefined) continue
     for (const rows of sides([2, 4]))
       for (const columns of sides(simple ? [2, 4] : [], rows?.loop))
-        candidates.push({ lane: 'reduced', width, rows, columns, along: axis, packs: [] })
+        candidates.push({ lane: 'reduced', width, rows, columns, along: l.axis, packs: [] })
   }
   const total = (t: Tile): number => {
-    const covered = (t.rows?.loop.size ?? 1) * (t.columns?.loop.size ?? 1)
+    const covered = [t.rows, t.columns].reduce((n, s) => n * (s === undefined ? 1 : extentOf(s.loop)), 1)
     return (costOf(k, longest, t, stored) * all) / covered
   }
   return candidates.reduce((best, t) => (total(t) < total(best) ? t : best))
