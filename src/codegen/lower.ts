@@ -1,11 +1,15 @@
 /**
- * Graph -> Graph: what a target that only gathers lacks, in terms of what it has.
+ * Graph -> Graph: what a target lacks, in terms of what it has.
+ *
+ * Note [Blocks]. Targets whose kernels run blocks (c, cuda) solve systems themselves, and place what is scattered
+ * once its positions are known (see `scatter.ts`); running sums and positions of maxima are lowered for all.
  *
  * Note [Gathers only]. A gpu.js kernel computes one cell and may read anything, write nothing else. So a
  * scatter becomes a masked sum, a running sum too, argmax a maximum and the least index that attains it,
  * and a solve its elimination steps, each one tensor.
  */
 import { kit } from '../dsl/build.ts'
+import { literal } from '../dsl/dim.ts'
 import { axisOf, type Axis, type Node } from '../dsl/node.ts'
 import { rewrite, withOutputs, type Program } from '../dsl/program.ts'
 import { eliminate, substituteTriangle } from './lower-solve.ts'
@@ -25,16 +29,20 @@ const lowerCumsum = (x: Node, axis: string): Node => {
   return kit.reduce('sum', kit.map('select', mask, kit.rename(x, { [axis]: j }), zeroLike(x)), [j])
 }
 
+/** above every position */
+const BEYOND = 2 ** 24 - 1
+
 /** min over i of (i where x[i] = max x, else size) */
 const lowerArgmax = (x: Node, axis: string): Node => {
   const size = axisOf(x.type, axis)!.size
   const best = kit.reduce('max', x, [axis])
-  const found = kit.map('select', kit.map('ge', x, best), kit.iota(axis, size), kit.scalar(sizeAlong(x, axis), 'i32'))
+  const none = kit.scalar(literal(size) ?? BEYOND, 'i32')
+  const found = kit.map('select', kit.map('ge', x, best), kit.iota(axis, size), none)
   return kit.reduce('min', found, [axis])
 }
 
 /** y[v] = sum over `over` of [ids = v] updates */
-const lowerScatter = (
+export const lowerScatter = (
   updates: Node,
   ids: Node,
   axis: string,
@@ -53,7 +61,7 @@ const lowerScatter = (
 /** one concat of at most `PARTS` at a time, so that a kernel has few inputs */
 const PARTS = 6
 const lowerConcat = (xs: ReadonlyArray<Node>, axis: string): Node => {
-  const live = xs.filter((x) => sizeAlong(x, axis) > 0)
+  const live = xs.filter((x) => sizeAlong(x, axis) !== 0)
   const parts = live.length === 0 ? xs.slice(0, 1) : live
   if (parts.length === 1) return parts[0]!
   if (parts.length <= PARTS) return kit.concat(parts, axis)
@@ -81,8 +89,11 @@ const lowerReduce = (x: Node, fn: 'sum' | 'max' | 'min', over: ReadonlyArray<str
   )
 }
 
-const lowerNode = (n: Node, args: ReadonlyArray<Node>): Node => {
-  const [a, b] = [args[0]!, args[1]!]
+export type Shape = 'gathers' | 'blocks'
+
+/** what every target lacks */
+const lowerForAll = (n: Node, args: ReadonlyArray<Node>): Node | undefined => {
+  const a = args[0]!
   switch (n.op) {
     case 'stopGrad':
       return a
@@ -90,6 +101,26 @@ const lowerNode = (n: Node, args: ReadonlyArray<Node>): Node => {
       return lowerCumsum(a, n.attrs.axis)
     case 'argmax':
       return lowerArgmax(a, n.attrs.axis)
+    default:
+      return undefined
+  }
+}
+
+const lowerForBlocks = (n: Node, args: ReadonlyArray<Node>): Node => {
+  const [a, b] = [args[0]!, args[1]!]
+  switch (n.op) {
+    case 'call':
+      return rewrite(kit.inline(n.attrs.body, args), lowerNode.blocks)[0]!
+    case 'dot':
+      return n.attrs.over.length === 0 ? kit.map('mul', a, b) : kit.rebuild(n, args)
+    default:
+      return lowerForAll(n, args) ?? kit.rebuild(n, args)
+  }
+}
+
+const lowerForGathers = (n: Node, args: ReadonlyArray<Node>): Node => {
+  const [a, b] = [args[0]!, args[1]!]
+  switch (n.op) {
     case 'scatterAdd':
       return lowerScatter(a, b, n.attrs.axis, n.attrs.size, n.attrs.over)
     case 'solve':
@@ -101,22 +132,25 @@ const lowerNode = (n: Node, args: ReadonlyArray<Node>): Node => {
     case 'reduce':
       return lowerReduce(a, n.attrs.fn, n.attrs.over)
     case 'call':
-      return lowerAll(kit.inline(n.attrs.body, args))[0]!
+      return rewrite(kit.inline(n.attrs.body, args), lowerNode.gathers)[0]!
     case 'dot':
       // over an axis of size 0 or none at all it is a product
       return n.attrs.over.length === 0 ? kit.map('mul', a, b) : kit.rebuild(n, args)
     default:
-      return kit.rebuild(n, args)
+      return lowerForAll(n, args) ?? kit.rebuild(n, args)
   }
 }
 
-const lowerAll = (roots: ReadonlyArray<Node>): ReadonlyArray<Node> => rewrite(roots, lowerNode)
+const lowerNode = { gathers: lowerForGathers, blocks: lowerForBlocks } as const
 
-/** The program in primitives that are index maps, scalar functions and reductions; the axes of outputs keep their order. */
-export const lower = (p: Program): Program =>
+/** The program in primitives that the shape of target has; the axes of outputs keep their order. */
+export const lower = (p: Program, shape: Shape): Program =>
   withOutputs(
     p,
-    lowerAll(p.outputs.map((o) => o.node)).map((node, i) => reorder(node, p.outputs[i]!.node)),
+    rewrite(
+      p.outputs.map((o) => o.node),
+      lowerNode[shape],
+    ).map((node, i) => reorder(node, p.outputs[i]!.node)),
   )
 
 /** the same axes in the order that the program's own node has: identity unless a rule permuted them */

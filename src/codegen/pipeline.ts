@@ -79,8 +79,8 @@ export const stages = (program: Program, sizes: Sizes, simplify: (p: Program) =>
   pipe(
     E.Do,
     E.bind('bound', () => bind(program, sizes)),
-    E.let('lowered', ({ bound }) => simplify(lower(bound))),
-    E.bind('split', ({ lowered }) => splitHost(lowered)),
+    E.let('lowered', ({ bound }) => simplify(lower(bound, 'gathers'))),
+    E.bind('split', ({ lowered }) => splitHost(lowered, 'gpujs')),
     E.let('clusters', ({ split }) => cluster(split.device)),
     E.bind('plan', ({ clusters }) =>
       checkExtents(plan(clusters, topological(clusters.program.outputs.map((o) => o.node)))),

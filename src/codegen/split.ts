@@ -8,13 +8,13 @@
  */
 import * as E from 'fp-ts/lib/Either.js'
 import { kit } from '../dsl/build.ts'
+import { evalDim, type Sizes } from '../dsl/dim.ts'
 import type { Checked, Fault } from '../dsl/fault.ts'
 import { evaluate } from '../dsl/interpret.ts'
 import { topological, type Node } from '../dsl/node.ts'
 import { rewrite, trace, withOutputs, type Program } from '../dsl/program.ts'
 import { scalarOp } from '../dsl/scalar.ts'
 import type { Value } from '../dsl/value.ts'
-import { count } from './sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -53,6 +53,10 @@ const placesOf = (p: Program): ReadonlyMap<Node, Place> => {
   return places
 }
 
+/** elements under these sizes; NaN where a symbol has none */
+const countAt = (n: Node, sizes: Sizes): number =>
+  n.type.dims.reduce((s, d) => s * E.getOrElse(() => NaN)(evalDim(d.size, sizes)), 1)
+
 /** arithmetic per element from its leaves on: what inlining it into a consumer would cost there */
 const costsOf = (nodes: ReadonlyArray<Node>): ReadonlyMap<Node, number> => {
   const costs = new Map<Node, number>()
@@ -64,33 +68,38 @@ const costsOf = (nodes: ReadonlyArray<Node>): ReadonlyMap<Node, number> => {
   return costs
 }
 
-const f32Only: Readonly<Record<string, string>> = {
-  f16: 'f32, for gpu.js stores f32 and cannot round to f16',
-  bf16: 'f32, for gpu.js stores f32 and cannot round to bf16',
-  u32: 'whole numbers below 2^24, for gpu.js stores f32',
-}
+const f32Only = (target: string): Readonly<Record<string, string>> => ({
+  f16: `f32, for ${target} stores f32 and does not round to f16`,
+  bf16: `f32, for ${target} stores f32 and does not round to bf16`,
+  u32: `whole numbers below 2^24, for ${target} stores f32`,
+})
 
-/** what gpu.js cannot hold or round, named */
-const unsupported = (n: Node, place: Place): Fault | undefined => {
+/** what the target cannot hold or round, named */
+const unsupported = (n: Node, place: Place, target: string): Fault | undefined => {
   if (place !== 'device') return undefined
   const actual = `${n.op}${n.op === 'map' ? ` ${n.attrs.fn}` : ''} of ${n.type.dtype}`
   const isRounding = n.op === 'cast' && (n.attrs.dtype === 'f16' || n.attrs.dtype === 'bf16')
   if (isRounding || n.type.dtype === 'u32')
-    return { at: `gpujs: ${n.op}`, expected: f32Only[n.type.dtype] ?? 'f32', actual, hint: 'target oracle runs it' }
-  if (n.op === 'const' && !Number.isFinite(n.attrs.value))
-    return { at: 'gpujs: const', expected: 'a finite number', actual: String(n.attrs.value) }
+    return {
+      at: `${target}: ${n.op}`,
+      expected: f32Only(target)[n.type.dtype] ?? 'f32',
+      actual,
+      hint: 'target oracle runs it',
+    }
+  if (target === 'gpujs' && n.op === 'const' && !Number.isFinite(n.attrs.value))
+    return { at: `${target}: const`, expected: 'a finite number', actual: String(n.attrs.value) }
   return undefined
 }
 
 // ------------------------------------------------------------------------------------- the pass
 
-/** Constants and random values taken out of the program. */
-export const splitHost = (p: Program): Checked<Split> => {
+/** Constants and random values taken out of the program; `sizes` of symbols that constants need. */
+export const splitHost = (p: Program, target: string, sizes: Sizes = {}): Checked<Split> => {
   const roots = p.outputs.map((o) => o.node)
   const nodes = topological(roots)
   const places = placesOf(p)
   const costs = costsOf(nodes)
-  const faults = nodes.flatMap((n) => unsupported(n, places.get(n)!) ?? [])
+  const faults = nodes.flatMap((n) => unsupported(n, places.get(n)!, target) ?? [])
   const [first, ...others] = faults
   if (first !== undefined) return E.left([first, ...others])
 
@@ -99,7 +108,7 @@ export const splitHost = (p: Program): Checked<Split> => {
   const frontier = (place: Place): ReadonlyArray<Node> => [...usedOnDevice].filter((n) => places.get(n) === place)
 
   const random = frontier('random').filter((n) => n.op !== 'input' || usedOnDevice.has(n))
-  const costly = (n: Node): boolean => costs.get(n)! >= 4 && count(n) <= LARGEST_CONSTANT
+  const costly = (n: Node): boolean => costs.get(n)! >= 4 && countAt(n, sizes) <= LARGEST_CONSTANT
   const isLeaf = (n: Node): boolean => n.op === 'const' || n.op === 'iota'
   const constant = frontier('constant').filter(
     (n) => !isLeaf(n) && (n.type.dims.length === 0 || costly(n) || roots.includes(n)),
@@ -130,5 +139,5 @@ export const splitHost = (p: Program): Checked<Split> => {
       Object.entries(outputs).filter(([name]) => inputs.some((i) => i.name === name)),
     )
     return { device: { ...withOutputs(p, device), inputs }, constants, random: randomProgram }
-  })(evaluate(constantProgram, {}) as Checked<{ outputs: Readonly<Record<string, Value>> }>)
+  })(evaluate(constantProgram, {}, sizes) as Checked<{ outputs: Readonly<Record<string, Value>> }>)
 }
