@@ -1,6 +1,7 @@
 /** The command line's table of contents: one verb a line. Resolves to the exit code; only success is 0. */
 import { Command, CommanderError } from 'commander'
 import { explainVerb } from './explain.ts'
+import { exportVerb } from './export.ts'
 import { generateVerb } from './generate.ts'
 import { lawsVerb } from './laws.ts'
 import { logitsVerb } from './logits.ts'
@@ -15,6 +16,7 @@ const verbs: ReadonlyArray<(runner: Runner) => Command> = [
   generateVerb,
   logitsVerb,
   explainVerb,
+  exportVerb,
 ]
 
 /** Runs one command line; `argv` starts with the verb. */
