@@ -126,7 +126,7 @@ const isEye = (n: Node): boolean =>
   n.args[2].attrs.value === 0
 
 /** I + S or I - S for a skew S: its symmetric part is I, so elimination without pivoting is stable */
-const isIdentityPlusSkew = (a: Node, row: string, col: string): boolean => {
+export const isIdentityPlusSkew = (a: Node, row: string, col: string): boolean => {
   if (isSwap(a, row, col)) return isIdentityPlusSkew(a.args[0]!, row, col)
   if (a.op !== 'map' || (a.attrs.fn !== 'add' && a.attrs.fn !== 'sub')) return false
   const [x, y] = [a.args[0]!, a.args[1]!]

@@ -1,14 +1,24 @@
 /**
  * The passes, in order; the first file to read. Each is pure and its result can be printed.
  *
+ * gpu.js, whose kernels gather:
+ *
  *     Program --bind--> Program --lower--> Program --simplify--> Program --split--> Split
  *             --cluster--> Clusters --nest, plan--> Plan --print--> sources --load--> Executable
  *
+ * c and cuda, whose kernels run blocks (symbols stay symbols, and become run-time integers):
+ *
+ *     Program --lower--> Program --simplify--> Program --split, scatter--> Split
+ *             --fuse--> Fused --recipe--> kernels --plan--> launches, arena --print--> sources --load--> Executable
+ *
  * bind      sizes become literals: gpu.js has no run-time loop bounds that it does not cut short
- * lower     what a gather-only target lacks, in primitives that it has (see Note [Gathers only])
+ * lower     what a target lacks, in primitives that it has (see Notes [Gathers only] and [Blocks])
  * simplify  the optimiser's rules, after lowering, so that what lowering wrote is simplified as well
  * split     constants and random values go to the host (see Note [Host values])
+ * scatter   what is scattered is gathered or contracted
  * cluster   which nodes get a buffer, and why
+ * fuse      which values are computed together, which are stored, which are computed again (see `fuse.ts`)
+ * recipe    a group as loops, tiles and blocks, for one target
  * plan      a layout for every buffer, a kernel for every cluster
  * print     one source a kernel; equal kernels have equal sources
  */
@@ -18,10 +28,12 @@ import { pipe } from 'fp-ts/lib/function.js'
 import { dim, literal, type Sizes } from '../dsl/dim.ts'
 import type { Checked, Fault } from '../dsl/fault.ts'
 import { topological } from '../dsl/node.ts'
-import { bindSizes, type Program } from '../dsl/program.ts'
+import { bindSizes, check, type Program } from '../dsl/program.ts'
+import { fuse, type Fused } from './fuse.ts'
 import { cluster, type Clusters } from './cluster.ts'
 import { lower } from './lower.ts'
 import { plan, type Plan } from './plan.ts'
+import { placeScatters } from './scatter.ts'
 import { splitHost, type Split } from './split.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -33,6 +45,13 @@ export interface Stages {
   readonly split: Split
   readonly clusters: Clusters
   readonly plan: Plan
+}
+
+/** Everything that the passes made of one program for targets with blocks, up to what is fused. */
+export interface BlockStages {
+  readonly lowered: Program
+  readonly split: Split
+  readonly fused: Fused
 }
 
 // --------------------------------------------------------------------------------------- passes
@@ -85,4 +104,19 @@ export const stages = (program: Program, sizes: Sizes, simplify: (p: Program) =>
     E.bind('plan', ({ clusters }) =>
       checkExtents(plan(clusters, topological(clusters.program.outputs.map((o) => o.node)))),
     ),
+  )
+
+/** All passes up to what is fused. Symbols stay; `sizes` are for constants that need them, which the host computes. */
+export const blockStages = (
+  program: Program,
+  target: 'c' | 'cuda',
+  sizes: Sizes,
+  simplify: (p: Program) => Program,
+): Checked<BlockStages> =>
+  pipe(
+    E.Do,
+    E.bind('checked', () => check(program)),
+    E.let('lowered', ({ checked }) => simplify(lower(checked, 'blocks'))),
+    E.bind('split', ({ lowered }) => E.map(placeScatters)(splitHost(lowered, target, sizes))),
+    E.let('fused', ({ split }) => fuse(split.device)),
   )

@@ -8,7 +8,7 @@
  */
 import * as E from 'fp-ts/lib/Either.js'
 import { kit } from '../dsl/build.ts'
-import { evalDim, type Sizes } from '../dsl/dim.ts'
+import { evalDim, symbolsOf, type Sizes } from '../dsl/dim.ts'
 import type { Checked, Fault } from '../dsl/fault.ts'
 import { evaluate } from '../dsl/interpret.ts'
 import { topological, type Node } from '../dsl/node.ts'
@@ -40,16 +40,29 @@ const placeOf = (n: Node, args: ReadonlyArray<Place>): Place => {
   return n.op === 'randomBits' || args.some((a) => a === 'random') ? 'random' : 'constant'
 }
 
-const placesOf = (p: Program): ReadonlyMap<Node, Place> => {
-  const places = new Map<Node, Place>()
-  for (const n of topological(p.outputs.map((o) => o.node)))
-    places.set(
+/** symbols among the sizes of a node and all that it needs */
+const symbolsBelow = (nodes: ReadonlyArray<Node>): ReadonlyMap<Node, ReadonlySet<string>> => {
+  const found = new Map<Node, ReadonlySet<string>>()
+  for (const n of nodes) {
+    const own = n.type.dims.flatMap((d) => symbolsOf(d.size))
+    const below = n.args.map((a) => found.get(a)!).filter((s) => s.size > 0)
+    found.set(
       n,
-      placeOf(
-        n,
-        n.args.map((a) => places.get(a)!),
-      ),
+      below.length === 1 && own.length === 0 ? below[0]! : new Set([...own, ...below.flatMap((s) => [...s])]),
     )
+  }
+  return found
+}
+
+const placesOf = (p: Program, isKnown: (n: Node) => boolean): ReadonlyMap<Node, Place> => {
+  const places = new Map<Node, Place>()
+  for (const n of topological(p.outputs.map((o) => o.node))) {
+    const place = placeOf(
+      n,
+      n.args.map((a) => places.get(a)!),
+    )
+    places.set(n, place === 'constant' && !isKnown(n) ? 'device' : place)
+  }
   return places
 }
 
@@ -93,11 +106,12 @@ const unsupported = (n: Node, place: Place, target: string): Fault | undefined =
 
 // ------------------------------------------------------------------------------------- the pass
 
-/** Constants and random values taken out of the program; `sizes` of symbols that constants need. */
+/** Constants and random values taken out of the program; constants whose symbols `sizes` lacks stay on the device. */
 export const splitHost = (p: Program, target: string, sizes: Sizes = {}): Checked<Split> => {
   const roots = p.outputs.map((o) => o.node)
   const nodes = topological(roots)
-  const places = placesOf(p)
+  const symbols = symbolsBelow(nodes)
+  const places = placesOf(p, (n) => [...symbols.get(n)!].every((s) => Object.hasOwn(sizes, s)))
   const costs = costsOf(nodes)
   const faults = nodes.flatMap((n) => unsupported(n, places.get(n)!, target) ?? [])
   const [first, ...others] = faults
@@ -114,6 +128,9 @@ export const splitHost = (p: Program, target: string, sizes: Sizes = {}): Checke
     (n) => !isLeaf(n) && (n.type.dims.length === 0 || costly(n) || roots.includes(n)),
   )
 
+  // what depends on a symbol's size is data, so that one source serves all sizes
+  const isNumber = (n: Node, v: Value): boolean =>
+    n.type.dims.length === 0 && Number.isFinite(v.data[0]) && symbols.get(n)!.size === 0
   const named = (prefix: string, ns: ReadonlyArray<Node>) =>
     Object.fromEntries(ns.map((node, i) => [`${prefix}.${String(i)}`, { node }] as const))
   const randomProgram = trace(`${p.name}.random`, named('random', random))
@@ -127,7 +144,7 @@ export const splitHost = (p: Program, target: string, sizes: Sizes = {}): Checke
       const v = outputs[`constant.${String(i)}`]!
       replaced.set(
         n,
-        n.type.dims.length === 0 && Number.isFinite(v.data[0])
+        isNumber(n, v)
           ? kit.scalar(v.data[0]!, n.type.dtype)
           : kit.input(`constant.${String(i)}`, n.type.dims, n.type.dtype),
       )

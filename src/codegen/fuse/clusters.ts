@@ -47,7 +47,7 @@ const outerOf = ({ node, anchors }: Root, ephemeral: ReadonlySet<Node>): Readonl
   const solve = anchors.find((a) => a.op === 'solve' || a.op === 'triSolve')
   if (solve === undefined) return node.type.dims
   const matrix = namesOf(solve.args[0]!)
-  const { col } = solve.attrs as NodeOf<'solve'>['attrs']
+  const { col } = solve.attrs
   return node.type.dims.filter((d) => (solve.op === 'solve' ? matrix.includes(d.name) : true) && d.name !== col)
 }
 
@@ -58,13 +58,18 @@ const outerSize = (outer: ReadonlyArray<Axis>): number => outer.reduce((s, d) =>
 /** `roots` in topological order */
 export const clustersOf = (roots: ReadonlyMap<Node, Root>, reads: ReadonlyMap<Node, Reads>): ReadonlyArray<Cluster> => {
   const clusterOf = new Map<Node, Cluster>()
+  /** kept nodes that a cluster reads: found once, for clusters do not change */
+  const needs = new WeakMap<Cluster, ReadonlyArray<Node>>()
+  const neededBy = (c: Cluster): ReadonlyArray<Node> => {
+    const known = needs.get(c)
+    if (known !== undefined) return known
+    const made = [...new Set(c.roots.flatMap((r) => [...reads.get(r.node)!.intact.keys()]))].filter((n) => roots.has(n))
+    needs.set(c, made)
+    return made
+  }
   const before = (c: Cluster): ReadonlySet<Cluster> => {
-    const out = new Set<Cluster>()
-    for (const r of c.roots)
-      for (const n of reads.get(r.node)!.intact.keys()) {
-        const d = clusterOf.get(n)
-        if (d !== undefined && d !== c) out.add(d)
-      }
+    const out = new Set(neededBy(c).flatMap((n) => clusterOf.get(n) ?? []))
+    out.delete(c)
     return out
   }
   const oldest = (c: Cluster): number => c.roots[0]!.node.id
@@ -76,10 +81,11 @@ export const clustersOf = (roots: ReadonlyMap<Node, Root>, reads: ReadonlyMap<No
     for (let c = stack.pop(); c !== undefined; c = stack.pop()) {
       if (seen.has(c)) continue
       seen.add(c)
-      for (const d of before(c)) {
+      for (const n of neededBy(c)) {
+        const d = clusterOf.get(n)!
         if (d === to) return true
         // what was made before `to` began cannot need it
-        if (d.roots[d.roots.length - 1]!.node.id > oldest(to)) stack.push(d)
+        if (!seen.has(d) && d.roots[d.roots.length - 1]!.node.id > oldest(to)) stack.push(d)
       }
     }
     return false
