@@ -138,7 +138,8 @@ export interface FunctionC {
   readonly symbols: ReadonlyArray<string>
 }
 
-const isOnStack = (b: Buffer): boolean => b.space !== 'scratch' && elementsOf(b) !== undefined
+/** locals that a function has on its stack; all others are in the caller's scratch */
+export const isOnStack = (b: Buffer): boolean => b.space !== 'scratch' && elementsOf(b) !== undefined
 
 /** Elements of a local, rounded up to whole cache lines. */
 const roundedSize = (shape: ReadonlyArray<Dim>, p: Printer): string => {

@@ -106,10 +106,11 @@ const usableFolder = (): string => {
 }
 
 /** The shared object for a source: from the cache, or compiled beside it and renamed, so that others see all or nothing. */
-export const build = (compiler: Compiler, source: string): Checked<string> =>
+export const build = (compiler: Compiler, source: string, more: ReadonlyArray<string> = []): Checked<string> =>
   E.tryCatch(
     () => {
-      const parts = [source, FLAGS.join(' '), compiler.command, compiler.version, compiler.cpu]
+      const flags = [...FLAGS, ...more]
+      const parts = [source, flags.join(' '), compiler.command, compiler.version, compiler.cpu]
       const hash = createHash('sha256').update(parts.join('\0')).digest('hex').slice(0, 32)
       const folder = usableFolder()
       const object = join(folder, `${hash}.so`)
@@ -117,7 +118,7 @@ export const build = (compiler: Compiler, source: string): Checked<string> =>
       const fresh = join(folder, `${hash}.${String(process.pid)}.${String(Date.now())}`)
       try {
         writeFileSync(`${fresh}.c`, source)
-        execFileSync(compiler.command, [...FLAGS, '-o', `${fresh}.so`, `${fresh}.c`, '-lm'], {
+        execFileSync(compiler.command, [...flags, '-o', `${fresh}.so`, `${fresh}.c`, '-lm'], {
           encoding: 'utf8',
           stdio: ['ignore', 'pipe', 'pipe'],
         })

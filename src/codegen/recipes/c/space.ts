@@ -10,11 +10,9 @@ import {
   addIndex,
   axisIndex,
   flatten,
-  literalIndex,
   minIndex,
   scaleIndex,
   shiftIndex,
-  subIndex,
   substituteIndex,
   unflatten,
   whole,
@@ -40,7 +38,7 @@ import { loopFrom, loopOver, within } from '../../statements.ts'
 // ---------------------------------------------------------------------------------------- model
 
 /** one loop; a node's axes are indices over these */
-interface Side {
+export interface Side {
   readonly name: string
   readonly size: Dim
 }
@@ -88,19 +86,22 @@ interface Uses {
   readonly others: ReadonlyArray<Index>
 }
 
-export const usesOf = (stmts: ReadonlyArray<Stmt>, bufferOf: Naming['bufferOf']): Uses => {
+export const usesOf = (stmts: ReadonlyArray<Stmt>, bufferOf: (name: string) => Buffer | undefined): Uses => {
   const [reads, writes, others]: Index[][] = [[], [], []]
   const seen = new Set<Expr>()
-  const flat = (buffer: string, at: ReadonlyArray<Index>): Index => flatten(at, bufferOf(buffer).shape)
+  const flat = (name: string, at: ReadonlyArray<Index>): ReadonlyArray<Index> => {
+    const b = bufferOf(name)
+    return b === undefined ? [] : [flatten(at, b.shape)]
+  }
   const visit = (e: Expr): void => {
     if (seen.has(e)) return
     seen.add(e)
-    if (e.kind === 'read') reads!.push(flat(e.buffer, e.at))
+    if (e.kind === 'read') reads!.push(...flat(e.buffer, e.at))
     else others!.push(...indicesOf(e))
     partsOf(e).forEach(visit)
   }
   const stmt = (s: Stmt): void => {
-    if (s.kind === 'store') writes!.push(flat(s.buffer, s.at))
+    if (s.kind === 'store') writes!.push(...flat(s.buffer, s.at))
     else others!.push(...indicesOfStmt(s))
     valuesOf(s).forEach(visit)
     bodyOf(s).forEach(stmt)
@@ -270,32 +271,34 @@ const CHUNK = 4096
 export const vectorLoop = (
   side: Side,
   width: number,
-  body: (i: Index) => ReadonlyArray<Stmt>,
+  body: (i: Index, start: Index) => ReadonlyArray<Stmt>,
   fresh: Naming['fresh'],
-  from: Index = whole(0),
-  to: Index = whole(side.size),
   role: Role = 'loop',
+  /** vectors in a task */
+  chunk = CHUNK / width,
 ): ReadonlyArray<Stmt> => {
   const size = literal(side.size)
-  const first = fresh(`${side.name}_0`)
-  const start = size !== undefined && size <= width && from.key === '0' ? whole(0) : axisIndex(first, side.size)
-  const length = literalIndex(subIndex(to, from))
-  const isEven = length !== undefined && length % width === 0
-  const until = isEven ? shiftIndex(start, width) : minIndex(shiftIndex(start, width), to)
-  const inner: Stmt = {
-    kind: 'for',
-    loop: { ...loopFrom(side.name, side.size, start, until, 1, 'vector'), unroll: width },
-    body: body(axisIndex(side.name, side.size)),
-  }
-  if (start.terms.length === 0) return [inner]
-  if (role !== 'block') return within([loopFrom(first, side.size, from, to, width, role)], [inner])
-  const chunk = fresh(`${side.name}_task`)
-  const begin = axisIndex(chunk, side.size)
+  const start = size !== undefined && size <= width ? whole(0) : axisIndex(fresh(`${side.name}_0`), side.size)
+  const isEven = size !== undefined && size % width === 0
+  const until = isEven ? shiftIndex(start, width) : minIndex(shiftIndex(start, width), whole(side.size))
+  const lanes = { ...loopFrom(side.name, side.size, start, until, 1, 'vector'), unroll: width }
+  const inner = within([lanes], body(axisIndex(side.name, side.size), start))
+  const [first] = start.terms
+  if (first?.atom.kind !== 'axis') return inner
+  const { name } = first.atom
+  if (role !== 'block') return within([loopFrom(name, side.size, whole(0), whole(side.size), width, role)], inner)
+  const task = fresh(`${side.name}_task`)
+  const begin = axisIndex(task, side.size)
   const end =
-    length !== undefined && length % CHUNK === 0 ? shiftIndex(begin, CHUNK) : minIndex(shiftIndex(begin, CHUNK), to)
+    size !== undefined && size % (chunk * width) === 0
+      ? shiftIndex(begin, chunk * width)
+      : minIndex(shiftIndex(begin, chunk * width), whole(side.size))
   return within(
-    [loopFrom(chunk, side.size, from, to, CHUNK, 'block'), loopFrom(first, side.size, begin, end, width, 'loop')],
-    [inner],
+    [
+      loopFrom(task, side.size, whole(0), whole(side.size), chunk * width, 'block'),
+      loopFrom(name, side.size, begin, end, width, 'loop'),
+    ],
+    inner,
   )
 }
 
@@ -321,15 +324,7 @@ export const loopsOf = (
     // folds across lanes keep one register, plain loops around the vectors share it
     const body = (): ReadonlyArray<Stmt> => make(inner)
     if (literal(size) === 1) return make(isWhole ? at : replaceAxis(at, last.name, whole(start)))
-    return vectorLoop(
-      side,
-      width,
-      body,
-      naming.fresh,
-      whole(0),
-      whole(size),
-      outer.length === 0 && !folds ? roles(0, 1) : 'loop',
-    )
+    return vectorLoop(side, width, body, naming.fresh, outer.length === 0 && !folds ? roles(0, 1) : 'loop')
   })
   return within(
     outer.map((s, i) => loopOver(s.name, s.size, roles(i, sides.length))),

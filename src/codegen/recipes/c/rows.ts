@@ -1,0 +1,114 @@
+/**
+ * Group of rows -> kernel for C. A point of the outer axes after the other, its stages in order, vectors along an inner
+ * axis; or, where memory is contiguous along an outer axis instead, W points of it at once in the lanes.
+ */
+import { literal } from '../../../dsl/dim.ts'
+import type { Axis } from '../../../dsl/node.ts'
+import { axisIndex, subIndex } from '../../affine.ts'
+import type { Position } from '../../expression.ts'
+import type { Group } from '../../group.ts'
+import type { Buffer, Index, Stmt } from '../../kernel.ts'
+import { shareWork } from '../../share.ts'
+import { loopOver, within } from '../../statements.ts'
+import { kernelName, memoryOf, type Recipe } from './cells.ts'
+import { contiguity, indexMentions, usesOf, vectorLoop, type Naming } from './space.ts'
+import { stageAt, type Scene } from './stages.ts'
+
+/** buffers, names and an empty scene for a group */
+export const sceneOf = (g: Group, width: number) => {
+  const { fresh, params, outputs, read, stored } = memoryOf(g)
+  const buffers = new Map([...params, ...outputs].map((b) => [b.name, b]))
+  const locals: Buffer[] = []
+  const addLocal = (b: Buffer): void => {
+    locals.push(b)
+    buffers.set(b.name, b)
+  }
+  const naming: Naming = { fresh, bufferOf: (n) => buffers.get(n)! }
+  const scene = (lane: Scene['lane'] = undefined): Scene => ({
+    ...{ group: g, width, naming, read, stored, lane, addLocal },
+    homes: new Map(),
+  })
+  const finish = (body: ReadonlyArray<Stmt>): Recipe => ({
+    kernel: { name: kernelName(g), params, outputs, locals: usedBuffers(locals, body), body: shareWork(body) },
+    args: g.reads,
+    results: g.stored,
+  })
+  return { naming, scene, finish, globals: [...params, ...outputs] }
+}
+
+/** locals of attempts that were not taken are left out */
+const usedBuffers = (locals: ReadonlyArray<Buffer>, body: ReadonlyArray<Stmt>): ReadonlyArray<Buffer> => {
+  const text = new Set<string>()
+  const stmt = (s: Stmt): void => {
+    if (s.kind === 'store') text.add(s.buffer)
+    if (s.kind === 'call') s.places.forEach((p) => text.add(p.buffer))
+    if (s.kind === 'for' || s.kind === 'if') s.body.forEach(stmt)
+  }
+  body.forEach(stmt)
+  return locals.filter((b) => text.has(b.name))
+}
+
+const atPoint = (outer: ReadonlyArray<Axis>, names: ReadonlyMap<string, string>): Position =>
+  new Map(outer.map((o) => [o.name, axisIndex(names.get(o.name)!, o.size)]))
+
+/** the outer axis to put in the lanes: memory is more contiguous along it than along what the stages loop over */
+const laneAxis = (g: Group, width: number): Axis | undefined => {
+  if (g.outer.length === 0 || g.stages.some((s) => s.kind === 'solve')) return undefined
+  const { naming, scene, globals } = sceneOf(g, width)
+  const names = new Map(g.outer.map((o) => [o.name, naming.fresh(o.name)]))
+  const s = scene()
+  const stmts = g.stages.flatMap((stage) => stageAt(s, stage, atPoint(g.outer, names)))
+  const shown = new Set(globals.map((b) => b.name))
+  // addresses in locals say nothing about memory
+  const uses = usesOf(stmts, (n) => (shown.has(n) ? naming.bufferOf(n) : undefined))
+  const axes = new Set(
+    [...uses.reads, ...uses.writes].flatMap((i) =>
+      i.terms.flatMap((t) => (t.atom.kind === 'axis' ? [t.atom.name] : [])),
+    ),
+  )
+  const outerNames = new Set(names.values())
+  const inner = [...axes].filter((a) => !outerNames.has(a))
+  /** each address by the inner axis that it follows best */
+  const best = [...uses.reads, ...uses.writes].reduce((n, i) => {
+    const own = inner.filter((a) => indexMentions(i, a))
+    return (
+      n + (own.length === 0 ? 0 : Math.max(...own.map((a) => contiguity({ reads: [i], writes: [], others: [] }, a))))
+    )
+  }, 0)
+  const scored = g.outer
+    .filter((o) => (literal(o.size) ?? width) >= width)
+    .map((o) => ({
+      o,
+      score: contiguity({ reads: [...uses.reads, ...uses.writes], writes: [], others: [] }, names.get(o.name)!),
+    }))
+    .sort((a, b) => b.score - a.score)
+  const [first] = scored
+  return first !== undefined && first.score > best ? first.o : undefined
+}
+
+/** A kernel that does its points one by one, or W at once. */
+export const pointsC = (g: Group, width: number): Recipe => {
+  const { naming, scene, finish } = sceneOf(g, width)
+  const lane = laneAxis(g, width)
+  const names = new Map(g.outer.map((o) => [o.name, naming.fresh(o.name)]))
+  const loops = g.outer
+    .filter((o) => o !== lane && literal(o.size) !== 1)
+    .map((o) => loopOver(names.get(o.name)!, o.size, 'block'))
+  if (lane === undefined) {
+    const s = scene()
+    return finish(
+      within(
+        loops,
+        g.stages.flatMap((stage) => stageAt(s, stage, atPoint(g.outer, names))),
+      ),
+    )
+  }
+  const side = { name: names.get(lane.name)!, size: lane.size }
+  const body = (i: Index, start: Index): ReadonlyArray<Stmt> => {
+    const s = scene({ size: width, index: subIndex(i, start) })
+    return g.stages.flatMap((stage) => stageAt(s, stage, atPoint(g.outer, names)))
+  }
+  return finish(within(loops, vectorLoop(side, width, body, naming.fresh, 'block', 1)))
+}
+
+export const rowsC = (g: Group, width: number): Recipe => pointsC(g, width)
