@@ -9,7 +9,7 @@
  * and a solve its elimination steps, each one tensor.
  */
 import { kit } from '../dsl/build.ts'
-import { literal } from '../dsl/dim.ts'
+import { literal, subDim } from '../dsl/dim.ts'
 import { axisOf, type Axis, type Node } from '../dsl/node.ts'
 import { rewrite, withOutputs, type Program } from '../dsl/program.ts'
 import { eliminate, substituteTriangle } from './lower-solve.ts'
@@ -106,6 +106,26 @@ const lowerForAll = (n: Node, args: ReadonlyArray<Node>): Node | undefined => {
   }
 }
 
+/** a size as a number on the device: the last position along an axis, and one */
+const sizeNode = (a: Axis): Node => {
+  const known = literal(a.size)
+  if (known !== undefined) return kit.scalar(known)
+  const last = kit.reshape(kit.slice(kit.iota(a.name, a.size), a.name, subDim(a.size, 1), 1), [a.name], [])
+  return kit.map('add', kit.cast(last, 'f32'), kit.scalar(1))
+}
+
+/** the sum of n equal numbers c is n c */
+const sumOfEqual = (x: Node, over: ReadonlyArray<string>): Node | undefined => {
+  const value = x.op === 'broadcast' ? x.args[0]! : x
+  if (value.op !== 'const' || x.type.dtype !== 'f32') return undefined
+  const sizes = x.type.dims.filter((d) => over.includes(d.name)).map(sizeNode)
+  const left = x.type.dims.filter((d) => !over.includes(d.name))
+  return kit.broadcast(
+    sizes.reduce((a, b) => kit.map('mul', a, b), value),
+    left,
+  )
+}
+
 const lowerForBlocks = (n: Node, args: ReadonlyArray<Node>): Node => {
   const [a, b] = [args[0]!, args[1]!]
   switch (n.op) {
@@ -113,6 +133,8 @@ const lowerForBlocks = (n: Node, args: ReadonlyArray<Node>): Node => {
       return rewrite(kit.inline(n.attrs.body, args), lowerNode.blocks)[0]!
     case 'dot':
       return n.attrs.over.length === 0 ? kit.map('mul', a, b) : kit.rebuild(n, args)
+    case 'reduce':
+      return (n.attrs.fn === 'sum' ? sumOfEqual(a, n.attrs.over) : undefined) ?? kit.rebuild(n, args)
     default:
       return lowerForAll(n, args) ?? kit.rebuild(n, args)
   }
