@@ -71,10 +71,18 @@ const speak =
       if (!quiet) terminal.out.write(text)
     })
     stream.push(ids)
-    const made = await generate(speaker, prompt.right, count, { temperature, topP, seed: from }, (id) => {
-      ids.push(id)
-      stream.push(ids)
-    })()
+    const made = await generate(
+      speaker,
+      prompt.right,
+      count,
+      { temperature, topP, seed: from },
+      {
+        onToken: (id) => {
+          ids.push(id)
+          stream.push(ids)
+        },
+      },
+    )()
     if (E.isLeft(made)) {
       if (!quiet && ids.length > prompt.right.length) terminal.out.write('\n')
       return made

@@ -1,24 +1,14 @@
-/** Text from a model: the prefix is recomputed for every token, in programs of a few fixed lengths. */
+/** Text from a model: tokens drawn from what `continuation` says of the next. */
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js'
-import { compile, type Executable, type TargetName } from '../codegen/index.ts'
-import {
-  input,
-  program,
-  rename,
-  take,
-  wrap,
-  type Checked,
-  type Program,
-  type Tensor,
-  type Values,
-} from '../dsl/index.ts'
+import { input, program, rename, wrap, type Checked, type Program, type Tensor } from '../dsl/index.ts'
 import { threefry } from '../dsl/primitives/leaf.ts'
 import type { LlamaConfig } from './config.ts'
+import { continuation, type Ready, type Speaker } from './continuation.ts'
 import { asGraft, ungrafted, type Grafted } from './graft.ts'
-import { llama, llamaHead, llamaHidden } from './llama.ts'
-import type { Buffers, Faults } from './train.ts'
+import { llama } from './llama.ts'
+import type { Faults } from './train.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -30,27 +20,7 @@ export interface Sampling {
   readonly seed: number
 }
 
-export interface Speaker {
-  readonly config: LlamaConfig
-  readonly weights: Values
-  readonly grafted?: Grafted
-  readonly params: Buffers
-  readonly target: TargetName
-}
-
 // --------------------------------------------------------------------------------- constructors
-
-/** logits (vocab) at position `at` of tokens (token), for a fixed length. */
-export const nextTokenProgram = (
-  config: LlamaConfig,
-  grafted: Grafted | undefined,
-  length: number,
-): Checked<Program> => {
-  const graft = grafted === undefined ? ungrafted : asGraft(grafted)
-  const hidden = llamaHidden(config, graft)(input('tokens', { token: length }, 'i32'))
-  const last: Tensor<'in'> = wrap(pipe(hidden, take(input('at', {}, 'i32'), 'token')).node)
-  return program('next', { logits: llamaHead(config, graft)<never>(last) })
-}
 
 /** logits (batch, position, vocab) of tokens (batch, position). */
 export const logitsProgram = (
@@ -86,21 +56,23 @@ export const drawToken = (logits: Float32Array, { temperature, topP }: Sampling,
 
 // --------------------------------------------------------------------------------- interpreters
 
-/** the next length in 32, 64, 128, ..., at most the model's own */
-const bucket = (n: number, most: number): number => {
-  let b = 32
-  while (b < n) b *= 2
-  return Math.min(b, Math.max(n, most))
+/** Who is told what, and when. */
+export interface Listeners {
+  readonly onToken?: (id: number) => void
+  /** of what runs, before the first token */
+  readonly onReady?: (ready: Ready) => void
+  /** the text is read again for every token: to compare */
+  readonly reread?: boolean
 }
 
-/** Up to `count` further tokens after the prompt, each told to `onToken`; stops at an end token or the model's length. */
+/** Up to `count` further tokens after the prompt, each told as it comes; stops at an end token or the model's length. */
 export const generate =
   (
     speaker: Speaker,
     prompt: ReadonlyArray<number>,
     count: number,
     sampling: Sampling,
-    onToken: (id: number) => void = () => undefined,
+    { onToken, onReady, reread }: Listeners = {},
   ): TaskEither<Faults, ReadonlyArray<number>> =>
   async () => {
     const { config } = speaker
@@ -109,32 +81,21 @@ export const generate =
       return E.left([
         { at: 'prompt', expected: `at most ${String(config.maxPositions)} tokens`, actual: String(prompt.length) },
       ])
+    const most = Math.min(prompt.length + count, config.maxPositions)
+    const { next, dispose } = continuation(speaker, most, onReady, reread)
     const tokens = [...prompt]
-    let compiled: { readonly length: number; readonly executable: Executable } | undefined
-    while (tokens.length < Math.min(prompt.length + count, config.maxPositions)) {
-      const length = bucket(tokens.length, config.maxPositions)
-      if (compiled?.length !== length) {
-        compiled?.executable.dispose()
-        const built = nextTokenProgram(config, speaker.grafted, length)
-        if (E.isLeft(built)) return built
-        const made = await compile(built.right, { target: speaker.target, frozen: speaker.weights })()
-        if (E.isLeft(made)) return made
-        compiled = { length, executable: made.right }
+    while (tokens.length < most) {
+      const logits = await next(tokens)
+      if (E.isLeft(logits)) {
+        dispose()
+        return logits
       }
-      const padded = new Float32Array(length)
-      padded.set(tokens)
-      const ran = await compiled.executable.run({
-        ...speaker.params,
-        tokens: padded,
-        at: Float32Array.of(tokens.length - 1),
-      })()
-      if (E.isLeft(ran)) return ran
       const u = threefry(Math.floor(sampling.seed / 2 ** 32), sampling.seed >>> 0, tokens.length, 1)[0] / 2 ** 32
-      const id = drawToken(ran.right['logits'] ?? new Float32Array(), sampling, u)
+      const id = drawToken(logits.right, sampling, u)
       if (config.eos.includes(id) || id === config.bos) break
       tokens.push(id)
-      onToken(id)
+      onToken?.(id)
     }
-    compiled?.executable.dispose()
+    dispose()
     return E.right(tokens.slice(prompt.length))
   }

@@ -48,12 +48,12 @@ const angles = (tokens: Tensor<'token', 'i32'>, headDim: number, theta: number):
  *
  *     (a cos - b sin, b cos + a sin)
  *
- * x: any axes with `token` and `h`. Su et al. 2021, arXiv 2104.09864
+ * x: any axes with `token` and `h`; `positions` (token), where they do not count from 0. Su et al. 2021, arXiv 2104.09864
  */
 export const rope =
-  (headDim: number, theta: number, layout: RopeLayout) =>
+  (headDim: number, theta: number, layout: RopeLayout, positions?: Tensor<'token', 'i32'>) =>
   <A extends string>(x: Tensor<A>): Tensor<A> => {
-    const tokens = pipe(iota('token', sizeOf(x as unknown as Tensor<'token'>, 'token')))
+    const tokens = positions ?? iota('token', sizeOf(x as unknown as Tensor<'token'>, 'token'))
     const angle = angles(tokens, headDim, theta)
     const axes = layout === 'halves' ? { part: 2, pair: headDim / 2 } : { pair: headDim / 2, part: 2 }
     const pairs = pipe(x as unknown as Tensor<'token' | 'h'>, split('h', axes))
@@ -67,13 +67,13 @@ export const rope =
 const LOW = -1e30
 
 /**
- * softmax_key(q k^T / sqrt h over key <= token) v, for grouped queries.
+ * softmax_key(q k^T / sqrt h over key <= position) v, for grouped queries. `positions` (token) as for `rope`.
  * q: (token, kv, group, h); k, v: (key, kv, h). Answers heads (token, kv, group, h).
  */
 export const causalAttention =
-  (headDim: number) =>
+  (headDim: number, positions?: Tensor<'token', 'i32'>) =>
   ({ q, k, v }: AttentionInput): Tensor<'token' | 'kv' | 'group' | 'h'> => {
-    const past = pipe(iota('key', sizeOf(k, 'key')), compare('le')(iota('token', sizeOf(q, 'token'))))
+    const past = pipe(iota('key', sizeOf(k, 'key')), compare('le')(positions ?? iota('token', sizeOf(q, 'token'))))
     return pipe(q, dot(k, 'h'), scale(1 / Math.sqrt(headDim)), where(past, LOW), softmax('key'), dot(v, 'key'))
   }
 

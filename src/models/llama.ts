@@ -4,7 +4,7 @@
  */
 import { pipe } from 'fp-ts/lib/function.js'
 import { add, input, merge, rename, split, take, type Tensor, type Values } from '../dsl/index.ts'
-import { linearHost, activationHost, type LinearHost } from '../adapters/adapter.ts'
+import { linearHost, activationHost, type AttentionInput, type LinearHost } from '../adapters/adapter.ts'
 import { linearShapes, tensorShapes, type LinearName, type LlamaConfig } from './config.ts'
 import { ungrafted, type Graft, type Site } from './graft.ts'
 import { causalAttention, rmsNorm, rope, swiGlu, type RopeLayout } from './layers.ts'
@@ -16,6 +16,20 @@ export interface WeightSpec {
   readonly name: string
   readonly axes: ReadonlyArray<string>
   readonly shape: ReadonlyArray<number>
+}
+
+/** Keys after RoPE and values, of the tokens at hand. */
+export interface KeyValue {
+  readonly k: Tensor<'token' | 'kv' | 'h'>
+  readonly v: Tensor<'token' | 'kv' | 'h'>
+}
+
+/** Where the tokens at hand stand in the text, and what their queries see. */
+export interface Reading {
+  /** of the tokens; absent: they count from 0 */
+  readonly positions?: Tensor<'token', 'i32'>
+  /** what the queries of a layer see, from its keys and values of the tokens at hand */
+  readonly seen: (layer: number, fresh: KeyValue) => Pick<AttentionInput, 'k' | 'v'>
 }
 
 const layerPath = (i: number): string => `model.layers.${String(i)}`
@@ -61,12 +75,22 @@ export const llamaSites = (c: LlamaConfig): ReadonlyArray<Site> => [
   ...(c.tied ? [] : [{ kind: 'linear' as const, path: 'lm_head', sizes: { out: c.vocab, in: c.dim } }]),
 ]
 
+/** All tokens of the text are at hand. */
+export const wholeText: Reading = {
+  seen: (_, { k, v }) => ({ k: pipe(k, rename({ token: 'key' })), v: pipe(v, rename({ token: 'key' })) }),
+}
+
 // ---------------------------------------------------------------------------------- combinators
+
+interface Layer {
+  readonly x: Tensor<'token' | 'in'>
+  readonly fresh: KeyValue
+}
 
 /** One decoder layer:  h = x + attention(norm x),  y = h + mlp(norm h) */
 const decoderLayer =
-  (c: LlamaConfig, graft: Graft, layout: RopeLayout, i: number) =>
-  (x: Tensor<'token' | 'in'>): Tensor<'token' | 'in'> => {
+  (c: LlamaConfig, graft: Graft, layout: RopeLayout, reading: Reading, i: number) =>
+  (x: Tensor<'token' | 'in'>): Layer => {
     const path = layerPath(i)
     const gain = (name: string): Tensor<'in'> => input(`${path}.${name}.weight`, { in: c.dim })
     const linear = (name: LinearName): LinearHost['call'] => {
@@ -75,19 +99,20 @@ const decoderLayer =
     }
     const keys = (project: LinearHost['call']) => (z: Tensor<'token' | 'in'>) =>
       pipe(project(z), split('out', { kv: c.kvHeads, h: c.headDim }))
-    const turn = rope(c.headDim, c.ropeTheta, layout)
+    const turn = rope(c.headDim, c.ropeTheta, layout, reading.positions)
     const [projectKey, projectValue] = [keys(linear('self_attn.k_proj')), keys(linear('self_attn.v_proj'))]
-    const attend = graft.attention(`${path}.self_attn`, { projectKey, projectValue, call: causalAttention(c.headDim) })
+    const call = causalAttention(c.headDim, reading.positions)
+    const attend = graft.attention(`${path}.self_attn`, { projectKey, projectValue, call })
 
     const normed = rmsNorm(gain('input_layernorm'), c.normEps)(x)
+    const fresh = { k: pipe(projectKey(normed), turn), v: projectValue(normed) }
     const heads = attend({
       q: pipe(
         linear('self_attn.q_proj')(normed),
         split('out', { kv: c.kvHeads, group: c.heads / c.kvHeads, h: c.headDim }),
         turn,
       ),
-      k: pipe(projectKey(normed), turn, rename({ token: 'key' })),
-      v: pipe(projectValue(normed), rename({ token: 'key' })),
+      ...reading.seen(i, fresh),
     })
     const attended = pipe(heads, merge(['kv', 'group', 'h'], 'in'), linear('self_attn.o_proj'), rename({ out: 'in' }))
     const h = pipe(x, add(graft.activation(`${path}.attention_adapters`, activationHost)(attended)))
@@ -96,18 +121,31 @@ const decoderLayer =
       linear('mlp.up_proj'),
       linear('mlp.down_proj'),
     )(rmsNorm(gain('post_attention_layernorm'), c.normEps)(h))
-    return pipe(h, add(graft.activation(`${path}.output_adapters`, activationHost)(fed)))
+    return { x: pipe(h, add(graft.activation(`${path}.output_adapters`, activationHost)(fed))), fresh }
+  }
+
+/** The residual stream after the last norm, and every layer's keys and values of these tokens.  tokens: (token) and any further axes, i32. */
+export const llamaReading =
+  (c: LlamaConfig, graft: Graft = ungrafted, reading: Reading = wholeText, layout: RopeLayout = 'halves') =>
+  (
+    tokens: Tensor<'token', 'i32'>,
+  ): { readonly hidden: Tensor<'token' | 'in'>; readonly fresh: ReadonlyArray<KeyValue> } => {
+    const embedding = input('model.embed_tokens.weight', { vocab: c.vocab, in: c.dim })
+    const fresh: KeyValue[] = []
+    let x: Tensor<'token' | 'in'> = pipe(embedding, take(tokens, 'vocab'))
+    for (let i = 0; i < c.layers; i++) {
+      const layer = decoderLayer(c, graft, layout, reading, i)(x)
+      x = layer.x
+      fresh.push(layer.fresh)
+    }
+    return { hidden: rmsNorm(input('model.norm.weight', { in: c.dim }), c.normEps)(x), fresh }
   }
 
 /** The residual stream after the last norm.  tokens: (token) and any further axes, i32. */
 export const llamaHidden =
   (c: LlamaConfig, graft: Graft = ungrafted, layout: RopeLayout = 'halves') =>
-  (tokens: Tensor<'token', 'i32'>): Tensor<'token' | 'in'> => {
-    const embedding = input('model.embed_tokens.weight', { vocab: c.vocab, in: c.dim })
-    const layers = Array.from({ length: c.layers }, (_, i) => decoderLayer(c, graft, layout, i))
-    const x = layers.reduce((h, layer) => layer(h), pipe(embedding, take(tokens, 'vocab')))
-    return rmsNorm(input('model.norm.weight', { in: c.dim }), c.normEps)(x)
-  }
+  (tokens: Tensor<'token', 'i32'>): Tensor<'token' | 'in'> =>
+    llamaReading(c, graft, wholeText, layout)(tokens).hidden
 
 /** Scores of the next token: the head applied to the residual stream. */
 export const llamaHead =
