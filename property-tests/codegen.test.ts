@@ -4,12 +4,13 @@ import fc from 'fast-check'
 import { pipe } from 'fp-ts/lib/function.js'
 import { afterAll, describe, expect, test } from 'vitest'
 import { compile } from '../src/codegen/index.ts'
-import { interpretKernel } from '../src/codegen/interpret-kernel.ts'
+import { runKernel, showReport } from '../src/codegen/interpret-kernel.ts'
 import { shapeOf } from '../src/codegen/layout.ts'
 import { casesOf, judge } from '../src/codegen/lockstep.ts'
 import { stages } from '../src/codegen/pipeline.ts'
 import { printGpuJs } from '../src/codegen/print/gpujs.ts'
 import { loadGpuJs } from '../src/codegen/runtime/gpujs.ts'
+import { verifyKernel } from '../src/codegen/verify.ts'
 import { vjpProgram } from '../src/autodiff/vjp.ts'
 import { evaluate, evaluateBounded, type Values } from '../src/dsl/interpret.ts'
 import * as L from '../src/dsl/index.ts'
@@ -51,7 +52,10 @@ const checkLockstep = async (program: Program, inputs: Values): Promise<void> =>
   for (const c of get(casesOf(staged, inputs))) {
     const where = `${program.name}: ${c.launch.ops.join(' ')}`
     tally.kernels += 1
-    const meant = judge(c, interpretKernel(c.launch.kernel, c.inputs))
+    expect(verifyKernel(c.launch.kernel), where).toEqual([])
+    const { outputs, reports } = runKernel(c.launch.kernel, c.inputs)
+    expect(reports.map(showReport), where).toEqual([])
+    const meant = judge(c, outputs[0]!)
     expect(meant.worst, `${where} (kernel interpreter)`).toBeLessThanOrEqual(1)
     const printed = printGpuJs(c.launch.kernel)
     const loaded = get(
