@@ -2,15 +2,13 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
 import { simplify } from '../../autodiff/simplify.ts'
-import { kit } from '../../dsl/build.ts'
 import type { Sizes } from '../../dsl/dim.ts'
 import type { Checked } from '../../dsl/fault.ts'
-import { topological, type Node } from '../../dsl/node.ts'
-import { substitute, trace, type Program } from '../../dsl/program.ts'
+import type { Program } from '../../dsl/program.ts'
 import { stages, type Stages } from '../pipeline.ts'
 import type { Launch } from '../plan.ts'
 import type { Printed } from '../print/gpujs.ts'
-import { halvesOf } from './halves.ts'
+import { constantsOf, planHalves, type Planner } from './plan-halves.ts'
 import type { KernelEntry } from './manifest.ts'
 import type { Exported, Header } from './exported.ts'
 import { sequenceOf, showSize, type Planned } from './sequence.ts'
@@ -24,41 +22,14 @@ interface Entry {
 
 // ------------------------------------------------------------------------------------- planning
 
-const planned = (p: Program, sizes: Sizes): Checked<Stages> =>
-  E.flatMap(stages(p, sizes, simplify), (s) =>
-    s.split.random.outputs.length === 0
-      ? E.right(s)
-      : E.left([
-          { at: `export ${p.name}`, expected: 'an adapter without random numbers', actual: 'one that draws them' },
-        ]),
-  )
-
-type Values = Readonly<Record<string, ReadonlyArray<number>>>
-
-const valuesOf = (s: Stages): Values =>
-  Object.fromEntries(Object.entries(s.split.constants).map(([name, v]) => [name, [...v.data]]))
-
-/** Constants of the joint program are inputs of its halves, which may find others: they get names of their own. */
-const held = (s: Stages): { readonly program: Program; readonly constants: Values; readonly of: (n: Node) => Node } => {
-  const { device } = s.split
-  const values = valuesOf(s)
-  const renamed = new Map(
-    device.inputs.flatMap(({ name, node }) =>
-      values[name] === undefined ? [] : [[node, kit.input(`held.${name}`, node.type.dims, node.type.dtype)] as const],
-    ),
-  )
-  const nodes = topological(device.outputs.map((o) => o.node))
-  const made = substitute(nodes, renamed)
-  const of = new Map(nodes.map((n, i) => [n, made[i]!]))
-  return {
-    program: trace(
-      device.name,
-      Object.fromEntries(device.outputs.map((o) => [o.name, { node: of.get(o.node) ?? o.node }])),
-    ),
-    constants: Object.fromEntries(Object.entries(values).map(([name, v]) => [`held.${name}`, v])),
-    of: (n) => of.get(n) ?? n,
-  }
-}
+const planner = (sizes: Sizes): Planner<Stages> => ({
+  plan: (p) => stages(p, sizes, simplify),
+  launched: ({ split, clusters }) => ({
+    program: split.device,
+    stored: new Set(clusters.roots.keys()),
+    split,
+  }),
+})
 
 // ------------------------------------------------------------------------------------- kernels
 
@@ -140,16 +111,8 @@ export const open = (mode = 'webasm') => {
 /** The module and what its manifest says of it. All sizes must be numbers. */
 export const exportGpuJs = (joint: Program, sizes: Sizes, header: Header): Checked<Exported> =>
   pipe(
-    E.Do,
-    E.bind('whole', () => planned(joint, sizes)),
-    E.let('held', ({ whole }) => held(whole)),
-    E.let('halves', ({ whole, held: { program, of } }) => {
-      const roots = new Set([...whole.clusters.roots.keys()].map(of))
-      return halvesOf(program, (n) => roots.has(n))
-    }),
-    E.bind('forward', ({ halves }) => planned(halves.forward, {})),
-    E.bind('backward', ({ halves }) => planned(halves.backward, {})),
-    E.map(({ held: { constants }, halves, forward, backward }) => {
+    planHalves(planner(sizes), joint),
+    E.map(({ forward, backward, saved, constants }) => {
       const kernels = kernelsOf([forward, backward])
       const sequences = [forward, backward].map((s) => {
         const own: Planned = {
@@ -160,7 +123,7 @@ export const exportGpuJs = (joint: Program, sizes: Sizes, header: Header): Check
             results: [l.root],
             sizes: [],
           })),
-          constants: { ...constants, ...valuesOf(s) },
+          constants: constantsOf(constants, s.split),
         }
         const entry = sequenceOf(own)
         const wiring = {
@@ -194,7 +157,7 @@ export const exportGpuJs = (joint: Program, sizes: Sizes, header: Header): Check
         kernels: entries.map((k) => k.entry),
         forward: sequences[0]!.entry,
         backward: sequences[1]!.entry,
-        saved: halves.saved.map((s) => s.name),
+        saved: saved.map((s) => s.name),
         symbols: [],
         compile: { with: 'gpu.js', options: ["precision: 'single'"], architectures: [] },
         requirements: ['sizes are fixed', 'tensors are row-major and contiguous'],
