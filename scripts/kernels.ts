@@ -2,12 +2,11 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import { registry, type Adapter } from '../src/adapters/index.ts'
-import { simplify } from '../src/autodiff/simplify.ts'
 import { defaultsOf, siteProgram, typicalSizes } from '../src/cli/site-program.ts'
+import { blockPlanner } from '../src/codegen/export/block-planner.ts'
 import { planHalves } from '../src/codegen/export/plan-halves.ts'
-import { blockStages, type BlockStages } from '../src/codegen/pipeline.ts'
 import { fusedTraffic, leastTraffic, unfusedTraffic } from '../src/codegen/traffic.ts'
-import { showFaults, type Checked, type Program } from '../src/dsl/index.ts'
+import { showFaults, type Checked } from '../src/dsl/index.ts'
 
 const file = new URL('../README.md', import.meta.url)
 const [begin, end] = ['<!-- npm run kernels -->', '<!-- end of npm run kernels -->']
@@ -23,14 +22,9 @@ const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1)
 
 const rowOf = (adapter: Adapter): ReadonlyArray<string> => {
   const joint = right(siteProgram(adapter, defaultsOf(adapter), typicalSizes(adapter, asked)))
-  const plan = (p: Program): Checked<BlockStages> => blockStages(p, 'c', {}, simplify)
-  const launched = ({ split, fused }: BlockStages) => ({
-    program: fused.program,
-    stored: new Set(fused.launches.flat().flatMap((g) => g.stored)),
-    split,
-  })
-  const { forward, backward } = right(planHalves({ plan, launched }, joint))
-  const unfused = unfusedTraffic(right(plan(joint)).split.device)
+  const planner = blockPlanner('c')
+  const { forward, backward } = right(planHalves(planner, joint))
+  const unfused = unfusedTraffic(right(planner.plan(joint)).split.device)
   const [there, back] = [fusedTraffic(forward.fused), fusedTraffic(backward.fused)]
   const [bytes, least] = [there.bytes + back.bytes, leastTraffic(joint)]
   return [
