@@ -109,9 +109,11 @@ const fault = (expected: string, actual: string, hint?: string): NonEmptyArray<F
 ]
 
 /** libraries are opened for their own use only, so what NVRTC opens by name must be there before it */
+const kept: koffi.LibraryHandle[] = []
 const load = (path: string): Nvrtc => {
   for (const builtins of path.includes('/') ? below(dirname(path), /^libnvrtc-builtins\.so\.\d+/) : [])
-    koffi.load(builtins)
+    // a handle that is collected closes its library
+    kept.push(koffi.load(builtins))
   const library = koffi.load(path)
   return Object.fromEntries(
     Object.entries(signatures).map(([name, signature]) => [name, library.func(signature)]),
