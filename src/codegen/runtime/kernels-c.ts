@@ -20,6 +20,8 @@ export interface LaunchC {
 }
 
 export interface Bound {
+  /** the launches' addresses, one after the other: changed in place for buffers that come and go with a run */
+  readonly addresses: BigUint64Array
   /** seconds: one a launch, filled where given */
   readonly run: (seconds?: Float64Array) => void
 }
@@ -119,6 +121,7 @@ const bindTo =
       Int32Array.from(numbers.length === 0 ? [0] : numbers),
     ]
     return {
+      addresses: bufferTable,
       run: (seconds) =>
         run(launchTable, launches.length, bufferTable, sizeTable, scratch, scratchSize, threads, seconds ?? null),
     }

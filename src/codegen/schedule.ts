@@ -1,0 +1,92 @@
+/**
+ * Fused groups -> a schedule for C: the distinct kernels, the calls of each launch, and which values need memory. Sizes
+ * stay open; `placeValues` finds places in one arena for the sizes at hand.
+ */
+import { productDim, type Dim } from '../dsl/dim.ts'
+import type { Node } from '../dsl/node.ts'
+import { placeInArena, type Life } from './arena.ts'
+import type { Fused } from './fuse.ts'
+import type { Group } from './group.ts'
+import { keyOfKernel, type Kernel } from './kernel.ts'
+import { recipeC, type Argument, type Options, type Packed } from './recipes/c/index.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+/** A kernel run on values. Calls of one launch are independent of each other. */
+export interface Call {
+  /** its place among the distinct kernels */
+  readonly kernel: number
+  readonly group: Group
+  readonly args: ReadonlyArray<Argument>
+  readonly results: ReadonlyArray<Node>
+}
+
+export interface Schedule {
+  /** kernels that differ in more than their names: equal ones are compiled once */
+  readonly kernels: ReadonlyArray<Kernel>
+  /** panels of operands that never change, filled once */
+  readonly packed: ReadonlyArray<{ readonly packed: Packed; readonly kernel: number }>
+  readonly launches: ReadonlyArray<ReadonlyArray<Call>>
+}
+
+// --------------------------------------------------------------------------------- constructors
+
+export const scheduleOf = (fused: Fused, options: Options): Schedule => {
+  const kernels: Kernel[] = []
+  const numbers = new Map<string, number>()
+  const numberOf = (k: Kernel): number => {
+    const key = keyOfKernel(k)
+    const known = numbers.get(key)
+    if (known !== undefined) return known
+    numbers.set(key, kernels.length)
+    return kernels.push(k) - 1
+  }
+  const packed = new Map<string, { packed: Packed; kernel: number }>()
+  const launches = fused.launches.map((groups) =>
+    groups.map((group): Call => {
+      const { kernel, args, results } = recipeC(group, options)
+      for (const a of args)
+        if (a.kind === 'packed' && !packed.has(a.packed.key))
+          packed.set(a.packed.key, { packed: a.packed, kernel: numberOf(a.packed.kernel) })
+      return { kernel: numberOf(kernel), group, args, results }
+    }),
+  )
+  return { kernels, packed: [...packed.values()], launches }
+}
+
+/** Elements of a value, as a size. */
+export const elementsOf = (n: Node): Dim => productDim(n.type.dims.map((d) => d.size))
+
+/** A value between launches: written in one, read last in another. */
+export interface Lived {
+  readonly node: Node
+  readonly life: Life
+}
+
+/** Values that are neither outputs nor inputs, with the launches they live through. */
+export const livesOf = (
+  { launches }: Schedule,
+  isOutput: (n: Node) => boolean,
+  sizeOf: (n: Node) => number,
+): ReadonlyArray<Lived> => {
+  const first = new Map<Node, number>()
+  const last = new Map<Node, number>()
+  launches.forEach((calls, i) => {
+    for (const c of calls) for (const n of c.results) if (!isOutput(n)) first.set(n, i)
+  })
+  launches.forEach((calls, i) => {
+    for (const c of calls) for (const a of c.args) if (a.kind === 'node' && first.has(a.node)) last.set(a.node, i)
+  })
+  return [...first].map(([node, from]) => ({
+    node,
+    life: { size: sizeOf(node), from, to: last.get(node) ?? from },
+  }))
+}
+
+/** Where each value lies, in floats, and how large the arena is. */
+export const placeValues = (
+  lived: ReadonlyArray<Lived>,
+): { readonly offsets: ReadonlyMap<Node, number>; readonly size: number } => {
+  const { offsets, size } = placeInArena(lived.map((l) => l.life))
+  return { offsets: new Map(lived.map((l, i) => [l.node, offsets[i]!])), size }
+}
