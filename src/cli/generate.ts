@@ -6,6 +6,7 @@ import type { Checked } from '../dsl/index.ts'
 import { generate, type Tokenizer } from '../models/index.ts'
 import { needTokenizer, type OpenModel } from './model.ts'
 import { integer, numberWhere, seed, withExamples, withJson } from './options.ts'
+import { readyTeller } from './ready.ts'
 import { openSpeaker, withSpeaker, type SpeakingOptions } from './speaking.ts'
 import { printJson, type Runner, type Terminal, type Work } from './terminal.ts'
 
@@ -67,6 +68,7 @@ const speak =
     const { temperature, topP, tokens: count, seed: from } = options
     const ids = [...prompt.right]
     const quiet = options.json === true
+    const teller = readyTeller(terminal)
     const stream = streamer(tokenizer.right, (text) => {
       if (!quiet) terminal.out.write(text)
     })
@@ -77,6 +79,11 @@ const speak =
       count,
       { temperature, topP, seed: from },
       {
+        onReady: (r) => {
+          teller.onReady(r)
+          if (r.rereads !== undefined)
+            terminal.err.write(`the text is read again for every token, which is slower: ${r.rereads}\n`)
+        },
         onToken: (id) => {
           ids.push(id)
           stream.push(ids)
@@ -94,6 +101,7 @@ const speak =
         text: tokenizer.right.decode(ids),
         promptTokens: prompt.right,
         tokens: made.right,
+        ready: teller.told(),
       })
     else terminal.out.write('\n')
     return E.right(0)
@@ -125,7 +133,7 @@ export const generateVerb = ({ run, terminal }: Runner): Command =>
           0.9,
         )
         .option('--seed <n>', 'of the draws', seed, 0),
-      '{prompt, text, promptTokens, tokens}',
+      '{prompt, text, promptTokens, tokens, ready: {target, reason}}',
     ),
     [
       'scion generate --model ./stories260K --prompt "Once upon a time"',

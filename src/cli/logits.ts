@@ -11,6 +11,7 @@ import { layOut } from '../dsl/value.ts'
 import { logitsProgram, type Speaker } from '../models/index.ts'
 import { withExamples, withJson } from './options.ts'
 import { startProgress } from './progress.ts'
+import { readyTeller, type Ready } from './ready.ts'
 import { openSpeaker, withSpeaker, type SpeakingOptions } from './speaking.ts'
 import { printJson, type Runner, type Terminal, type Work } from './terminal.ts'
 
@@ -65,6 +66,7 @@ const logitsOf = async (
   speaker: Speaker,
   rows: Rows,
   onRow: (done: number) => void,
+  onReady: (r: Ready) => void,
 ): Promise<Checked<Float32Array>> => {
   const length = rows[0]?.length ?? 0
   const { vocab } = speaker.config
@@ -72,6 +74,7 @@ const logitsOf = async (
   if (E.isLeft(program)) return program
   const compiled = await compile(program.right, { target: speaker.target, frozen: speaker.weights })()
   if (E.isLeft(compiled)) return compiled
+  onReady(compiled.right)
   const sizes: Readonly<Record<string, number>> = { batch: 1, position: length, vocab }
   const made = program.right.outputs[0]?.node.type.dims.map(({ name }) => ({ name, size: sizes[name] ?? 1 })) ?? []
   const wanted = AXES.map((name) => ({ name, size: sizes[name] ?? 1 }))
@@ -97,13 +100,14 @@ const write =
     const rows = readIds(options.tokens, vocab, maxPositions)
     if (E.isLeft(rows)) return rows
     const bar = startProgress(terminal, 'rows')
-    const data = await logitsOf(speaker, rows.right, (done) => bar.update(done, rows.right.length))
+    const { onReady, told } = readyTeller(terminal)
+    const data = await logitsOf(speaker, rows.right, (done) => bar.update(done, rows.right.length), onReady)
     bar.stop()
     if (E.isLeft(data)) return data
     const shape = [rows.right.length, rows.right[0]?.length ?? 0, vocab]
     const written = writeSafetensors(options.out, [{ name: 'logits', dtype: 'F32', shape, data: data.right }])
     if (E.isLeft(written)) return written
-    if (options.json) printJson(terminal, { out: options.out, name: 'logits', dtype: 'F32', shape })
+    if (options.json) printJson(terminal, { out: options.out, name: 'logits', dtype: 'F32', shape, ready: told() })
     else terminal.out.write(`${options.out}: logits, F32 [${shape.join(', ')}], axes ${AXES.join(', ')}\n`)
     return E.right(0)
   }
@@ -121,7 +125,7 @@ export const logitsVerb = ({ run, terminal }: Runner): Command =>
       )
         .requiredOption('--tokens <ids.json>', 'rows of token ids')
         .requiredOption('--out <file.safetensors>', 'the file to write'),
-      '{out, name, dtype, shape}',
+      '{out, name, dtype, shape, ready: {target, reason}}',
     ),
     ['scion logits --model ./stories260K --adapter ./grimm-lora --tokens ids.json --out logits.safetensors'],
   ).action((options: LogitsOptions) => run(write(options, terminal)))

@@ -16,7 +16,7 @@ export interface SpeakingOptions extends CommonOptions {
   readonly definition?: string
 }
 
-export interface Ready {
+export interface OpenSpeaker {
   readonly model: OpenModel
   readonly speaker: Speaker
 }
@@ -32,7 +32,7 @@ export const withSpeaker = (command: Command): Command =>
     ),
   )
 
-export const openSpeaker = async (options: SpeakingOptions, terminal: Terminal): Promise<Checked<Ready>> => {
+export const openSpeaker = async (options: SpeakingOptions, terminal: Terminal): Promise<Checked<OpenSpeaker>> => {
   const opened = openModel(options.model, terminal)
   if (E.isLeft(opened)) return opened
   const model = opened.right
@@ -41,7 +41,7 @@ export const openSpeaker = async (options: SpeakingOptions, terminal: Terminal):
   if (options.adapter === undefined) return E.right({ model, speaker: bare })
   const trained = await openAdapter(options.adapter, options.definition, config, terminal)
   return E.map(
-    (t: { readonly grafted: NonNullable<Speaker['grafted']>; readonly params: Speaker['params'] }): Ready => ({
+    (t: { readonly grafted: NonNullable<Speaker['grafted']>; readonly params: Speaker['params'] }): OpenSpeaker => ({
       model,
       speaker: { ...bare, grafted: t.grafted, params: t.params },
     }),

@@ -3,6 +3,7 @@ import { Command, Option } from 'commander'
 import * as E from 'fp-ts/lib/Either.js'
 import { integer, names, numberWhere, seed, withExamples, withJson, withTarget } from './options.ts'
 import { showSeconds } from './progress.ts'
+import { showReady } from './ready.ts'
 import { printJson, type Runner, type Terminal, type Work } from './terminal.ts'
 import { performTraining, type TrainedRun, type TrainOptions } from './training.ts'
 
@@ -13,6 +14,7 @@ const print = ({ out }: Terminal, r: TrainedRun): void => {
     ['adapter', `${r.adapter} ${JSON.stringify(r.config)}, ${r.trainable.toLocaleString('en')} trainable parameters`],
     ['held-out loss', `${r.heldOut.before.toFixed(5)} before, ${r.heldOut.after.toFixed(5)} after, in nats a token`],
     ['steps', `${r.steps} of ${r.rows} x ${r.length} tokens, in ${showSeconds(r.seconds)}`],
+    ...(r.ready === undefined ? [] : [['target', showReady(r.ready).replace('target ', '')] as const]),
     ['folder', r.out],
   ]
   out.write(rows.map(([name, text]) => `${name.padEnd(14)} ${text}\n`).join(''))

@@ -34,6 +34,7 @@ import { findAdapter, readConfigOption, type NamedAdapter } from './adapters.ts'
 import { drawLossCurve } from './loss-curve.ts'
 import { modelDigests, needTokenizer, openModel, sha256, type OpenModel } from './model.ts'
 import { showSeconds, startProgress } from './progress.ts'
+import { readyTeller, type Ready } from './ready.ts'
 import type { Terminal } from './terminal.ts'
 import type { CommonOptions } from './options.ts'
 import { batchesJson, readTrainingData, type TrainingData } from './training-data.ts'
@@ -93,6 +94,8 @@ export interface TrainedRun {
   readonly run: RunRecord
   /** SHA-256 of the model's files, the same before and after */
   readonly model: Readonly<Record<string, string>>
+  /** what computed, and why there */
+  readonly ready?: Ready
   readonly versions: Readonly<Record<string, string>>
 }
 
@@ -106,6 +109,7 @@ interface Plan {
   readonly data: TrainingData
   readonly recipe: Recipe
   readonly run: RunRecord
+  readonly ready: ReturnType<typeof readyTeller>
 }
 
 const optimisers: Readonly<Record<TrainOptions['optimiser'], Optimiser>> = { adamw: adamW(), sgd }
@@ -149,7 +153,7 @@ const checkLength = ({ loaded }: OpenModel, length: number): Checked<void> =>
     ? failWith('--length', `at most ${loaded.config.maxPositions}, the model's length`, String(length))
     : E.right(undefined)
 
-const recordOf = (o: TrainOptions, named: NamedAdapter, plan: Omit<Plan, 'run' | 'options'>): RunRecord => ({
+const recordOf = (o: TrainOptions, named: NamedAdapter, plan: Omit<Plan, 'run' | 'options' | 'ready'>): RunRecord => ({
   model: sha256(JSON.stringify(plan.digests)),
   data: plan.data.sha256,
   adapter: named.sha256 === undefined ? named.adapter.name : `${named.adapter.name}, code ${named.sha256}`,
@@ -193,19 +197,20 @@ const planOf = (options: TrainOptions, named: NamedAdapter, terminal: Terminal):
         optimiser: optimisers[options.optimiser],
       }
       const parts = { model, digests, grafted, modules, data, recipe }
-      return { ...parts, options, run: recordOf(options, named, parts) }
+      return { ...parts, options, ready: readyTeller(terminal), run: recordOf(options, named, parts) }
     }),
   )
 
 // ----------------------------------------------------------------------------------- the training
 
-type Job = Pick<TrainJob, 'config' | 'weights' | 'grafted' | 'target'>
+type Job = Pick<TrainJob, 'config' | 'weights' | 'grafted' | 'target' | 'onReady'>
 
-const jobOf = ({ model, grafted, options }: Plan): Job => ({
+const jobOf = ({ model, grafted, options, ready }: Plan): Job => ({
   config: model.loaded.config,
   weights: model.weights,
   grafted,
   target: options.target,
+  onReady: ready.onReady,
 })
 
 const heldOutOf = async (plan: Plan, params: TrainState['params'], terminal: Terminal): Promise<Checked<number>> => {
@@ -309,6 +314,7 @@ const finish = async (
     return failWith('held-out loss after training', 'a finite loss', String(after.right), 'a smaller --lr')
   const { options, grafted, recipe, data } = plan
   const count = (shape: ReadonlyArray<number>): number => shape.reduce((a, b) => a * b, 1)
+  const ready = plan.ready.told()
   const result: TrainedRun = {
     adapter: grafted.adapter.name,
     config: grafted.config,
@@ -323,6 +329,7 @@ const finish = async (
     seconds: (performance.now() - begun) / 1000,
     run: plan.run,
     model: plan.digests,
+    ...(ready === undefined ? {} : { ready }),
     versions,
   }
   return pipe(

@@ -83,6 +83,8 @@ export interface TrainJob {
   readonly target: TargetName
   readonly from: TrainState
   readonly onStep?: (p: Progress) => void
+  /** told of what a program was compiled for, and why */
+  readonly onReady?: (e: Pick<Executable, 'target' | 'reason'>) => void
   /** called with the state every `saveEvery` steps; a fault stops the run */
   readonly onState?: (s: TrainState) => Checked<void>
   readonly saveEvery?: number
@@ -187,6 +189,7 @@ export const train =
     })()
     if (E.isLeft(compiled)) return compiled
     const executable = compiled.right
+    job.onReady?.(executable)
     const begun = Date.now()
     let state = job.from
     for (let s = state.step; s < recipe.steps; s++) {
@@ -266,7 +269,7 @@ export interface Evaluator {
   readonly dispose: () => void
 }
 
-type EvaluationJob = Pick<TrainJob, 'config' | 'weights' | 'grafted' | 'target'>
+type EvaluationJob = Pick<TrainJob, 'config' | 'weights' | 'grafted' | 'target' | 'onReady'>
 
 /** `trained` names the parameters that each call brings; all other weights are captured. */
 export const evaluator =
@@ -276,6 +279,7 @@ export const evaluator =
     if (E.isLeft(built)) return built
     const compiled = await compile(built.right, { target: job.target, frozen: frozenWeights(job.weights, trained) })()
     if (E.isLeft(compiled)) return compiled
+    job.onReady?.(compiled.right)
     const { run, dispose } = compiled.right
     const loss: Evaluator['loss'] =
       (params, tokens, most = Infinity, onBatch = () => undefined) =>
