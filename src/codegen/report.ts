@@ -7,6 +7,8 @@ import { count } from './sizes.ts'
 
 export interface KernelReport {
   readonly name: string
+  /** which launch runs it: small independent kernels share one */
+  readonly launch: number
   /** axes and sizes of the result, as `[token:128, out:64]` */
   readonly result: string
   /** operations in one kernel, in order */
@@ -18,6 +20,10 @@ export interface KernelReport {
   /** bytes of every distinct buffer read, and of the result */
   readonly bytesRead: number
   readonly bytesWritten: number
+  /** whether some result is one of the program's */
+  readonly isOutput: boolean
+  /** what a block or thread needs of the machine, by name, where the target says: registers, shared memory */
+  readonly resources?: Readonly<Record<string, string>>
   readonly source: string
 }
 
@@ -32,6 +38,8 @@ export interface Report {
   readonly bytesWritten: number
   /** inputs read once and outputs written once */
   readonly minimumBytes: number
+  /** memory for what lies between the kernels, where the target places it */
+  readonly arenaBytes?: number
 }
 
 const BYTES = 4
@@ -51,8 +59,10 @@ const sum = (xs: ReadonlyArray<number>): number => xs.reduce((a, b) => a + b, 0)
 
 export const reportOf = (plan: Plan, target: string, sourceOf = (l: Launch) => l.printed.source): Report => {
   const names = new Map(plan.launches.map((l, i) => [l.root, nameOf(i, l.ops)]))
-  const kernels = plan.launches.map((l): KernelReport => ({
+  const results = new Set(plan.program.outputs.map((o) => o.node))
+  const kernels = plan.launches.map((l, launch): KernelReport => ({
     name: names.get(l.root)!,
+    launch,
     result: `[${l.root.type.dims.map((d) => `${d.name}:${d.size.key}`).join(', ')}]`,
     fused: l.ops,
     boundary: l.reason,
@@ -60,6 +70,7 @@ export const reportOf = (plan: Plan, target: string, sourceOf = (l: Launch) => l
     flops: l.flops,
     bytesRead: BYTES * sum(l.args.map(count)),
     bytesWritten: BYTES * count(l.root),
+    isOutput: results.has(l.root),
     source: sourceOf(l),
   }))
   const { inputs, outputs, name } = plan.program
@@ -93,14 +104,21 @@ export const emptyReport = (program: string, target: string): Report => ({
 
 // --------------------------------------------------------------------------------- interpreters
 
+const showResources = ({ resources }: KernelReport): string =>
+  resources === undefined
+    ? ''
+    : `; ${Object.entries(resources)
+        .map(([name, value]) => `${name} ${value}`)
+        .join(', ')}`
+
 /** The report as text, sources last where asked for. */
 export const showReport = (r: Report, withSources = false): string =>
   [
     `${r.program} for ${r.target}: ${String(r.launches)} launches of ${String(r.distinctKernels)} distinct kernels, ${(r.flops / 1e6).toFixed(2)} MFLOP`,
-    `bytes read ${String(r.bytesRead)}, written ${String(r.bytesWritten)}, minimum ${String(r.minimumBytes)}`,
+    `bytes read ${String(r.bytesRead)}, written ${String(r.bytesWritten)}, minimum ${String(r.minimumBytes)}${r.arenaBytes === undefined ? '' : `, arena ${String(r.arenaBytes)}`}`,
     ...r.kernels.map(
       (k) =>
-        `${k.name} ${k.result} <- ${k.inputs.join(', ')}\n  fused: ${k.fused.join(' ')}\n  boundary: ${k.boundary}; ${String(k.flops)} flop, ${String(k.bytesRead)} B in, ${String(k.bytesWritten)} B out${
+        `${k.name} ${k.result} <- ${k.inputs.join(', ')}\n  fused: ${k.fused.join(' ')}\n  boundary: ${k.boundary}; ${String(k.flops)} flop, ${String(k.bytesRead)} B in, ${String(k.bytesWritten)} B out${showResources(k)}${
           withSources ? `\n${k.source.replace(/^/gm, '  ')}` : ''
         }`,
     ),
