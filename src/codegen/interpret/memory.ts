@@ -52,11 +52,16 @@ export const PROLOGUE = -1
 export const WARP_SIZE = 32
 const NOBODY = -1
 const MANY = -2
+/** several threads of one warp: -(3 + warp) */
+const manyOf = (warp: number): number => -3 - warp
+const warpOfMany = (who: number): number => -3 - who
 
 // --------------------------------------------------------------------------------- constructors
 
 const product = (xs: ReadonlyArray<number>): number => xs.reduce((a, b) => a * b, 1)
 const warpOf = (thread: number): number => Math.floor(thread / WARP_SIZE)
+/** the warp of a thread, or of several of one warp */
+const warpOfWho = (who: number): number => (who >= 0 ? warpOf(who) : warpOfMany(who))
 
 interface Watch {
   readonly read: (i: number) => void
@@ -72,13 +77,18 @@ const watchThreads = (length: number, clock: Clock, tell: (i: number, other: num
   const isOrdered = (other: number, time: number, warpTime: number): boolean => {
     if (other === NOBODY || other === clock.thread || time !== clock.time) return true
     const warp = warpOf(clock.thread)
-    return other >= 0 && warpOf(other) === warp && warpTime < clock.warpTimes[warp]!
+    return other !== MANY && warpOfWho(other) === warp && warpTime < clock.warpTimes[warp]!
+  }
+  /** readers together: of one warp, or of several */
+  const joined = (other: number): number => {
+    const warp = warpOf(clock.thread)
+    return other !== MANY && warpOfWho(other) === warp ? manyOf(warp) : MANY
   }
   return {
     read: (i) => {
       if (!isOrdered(writer[i]!, written[i]!, writtenInWarp[i]!)) tell(i, writer[i]!)
       const hasOthers = reader[i] !== clock.thread && !isOrdered(reader[i]!, seen[i]!, seenInWarp[i]!)
-      reader[i] = hasOthers ? MANY : clock.thread
+      reader[i] = hasOthers ? joined(reader[i]!) : clock.thread
       seen[i] = clock.time
       seenInWarp[i] = clock.warpTimes[warpOf(clock.thread)]!
     },
@@ -141,7 +151,7 @@ export const memoryOf = (
   const name = (i: number): string => showAt(b, shape, i)
   const byThread = isWatched
     ? watchThreads(length, clock, (i, other) =>
-        tell('race', `${name(i)} with ${other === MANY ? 'several threads' : `thread ${String(other)}`}`),
+        tell('race', `${name(i)} with ${other < 0 ? 'several threads' : `thread ${String(other)}`}`),
       )
     : unwatched
   const byBlock =

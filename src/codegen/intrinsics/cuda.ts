@@ -2,7 +2,12 @@
 import { WARP, type Intrinsic, type Lane } from './row.ts'
 
 /** every lane's x = fn over the lanes */
-const warpReduction = (name: string, formula: string, fn: (a: number, b: number) => number): Intrinsic => ({
+const warpReduction = (
+  name: string,
+  formula: string,
+  fn: (a: number, b: number) => number,
+  step: string,
+): Intrinsic => ({
   name,
   formula,
   places: [{ name: 'x', access: 'update' }],
@@ -10,13 +15,21 @@ const warpReduction = (name: string, formula: string, fn: (a: number, b: number)
   scope: 'warp',
   meaning: (lanes: ReadonlyArray<Lane>) => {
     const views = lanes.map((l) => l.places[0]!)
-    const all = views.map((v) => v.get(0)).reduce(fn)
+    const all = views.map((v) => v.get(0)).reduce((x, y) => fn(x, y))
     views.forEach((v) => v.set(0, all))
   },
-  text: {},
+  text: {
+    cuda: `static __device__ __forceinline__ float ${name}(float x) {
+  for (int lanes = 16; lanes > 0; lanes /= 2) {
+    const float y = __shfl_xor_sync(0xffffffffu, x, lanes);
+    x = ${step};
+  }
+  return x;
+}`,
+  },
 })
 
-const four = (name: string): Intrinsic => ({
+const four = (name: string, text: string): Intrinsic => ({
   name,
   formula: 'to[i] = from[i], i < 4',
   places: [
@@ -28,13 +41,23 @@ const four = (name: string): Intrinsic => ({
   meaning: ({ places }) => {
     for (let i = 0; i < 4; i++) places[0]!.set(i, places[1]!.get(i))
   },
-  text: {},
+  text: { cuda: text },
 })
 
 export const intrinsicsCuda: ReadonlyArray<Intrinsic> = [
-  warpReduction('warp_sum', `x = sum of the ${String(WARP)} lanes' x`, (a, b) => a + b),
-  warpReduction('warp_max', `x = greatest of the ${String(WARP)} lanes' x, NaN kept`, Math.max),
-  warpReduction('warp_min', `x = least of the ${String(WARP)} lanes' x, NaN kept`, Math.min),
-  four('load4'),
-  four('store4'),
+  warpReduction('warp_sum', `x = sum of the ${String(WARP)} lanes' x`, (a, b) => a + b, 'x + y'),
+  warpReduction('warp_max', `x = greatest of the ${String(WARP)} lanes' x, NaN kept`, Math.max, 'larger(x, y)'),
+  warpReduction('warp_min', `x = least of the ${String(WARP)} lanes' x, NaN kept`, Math.min, 'smaller(x, y)'),
+  four(
+    'load4',
+    `static __device__ __forceinline__ void load4(float *to, const float *from) {
+  *reinterpret_cast<float4 *>(to) = *reinterpret_cast<const float4 *>(from);
+}`,
+  ),
+  four(
+    'store4',
+    `static __device__ __forceinline__ void store4(float *to, const float *from) {
+  *reinterpret_cast<float4 *>(to) = *reinterpret_cast<const float4 *>(from);
+}`,
+  ),
 ]

@@ -7,6 +7,7 @@
  * `int` where the buffer is known to have fewer than 2^31 elements, else a `long`.
  */
 import { literal, type Dim } from '../../dsl/dim.ts'
+import type { DType } from '../../dsl/dtype.ts'
 import type { ReduceFn } from '../../dsl/node.ts'
 import type { Spelling } from '../../dsl/scalar.ts'
 import { flatten } from '../affine.ts'
@@ -44,6 +45,8 @@ export interface Dialect {
   readonly store: (b: Buffer, address: string, value: string) => string
   /** lines for a statement, body[at], that is not printed plainly; undefined: a plain one */
   readonly stmt?: (body: ReadonlyArray<Stmt>, at: number, p: Printer) => Lines | undefined
+  /** a number rounded to another dtype, where the plain way will not do */
+  readonly cast?: (dtype: DType, value: string) => string | undefined
   readonly barrier: (scope: 'block' | 'warp') => Lines
   /** places are addresses (`a + 12`), ints expressions */
   readonly call: (s: CallStmt, places: ReadonlyArray<string>, ints: ReadonlyArray<string>, p: Printer) => Lines
@@ -247,8 +250,11 @@ export const printerFor = (kernel: Kernel, dialect: Dialect, scope: Scope = {}):
         const [a, b, c] = e.args.map(expr)
         return dialect.spell(e.fn)(a ?? '', b ?? '', c ?? '')
       }
-      case 'cast':
+      case 'cast': {
+        const own = dialect.cast?.(e.dtype, expr(e.of))
+        if (own !== undefined) return own
         return e.dtype === 'bool' ? `(${expr(e.of)} != 0.0f ? 1.0f : 0.0f)` : `truncf(${expr(e.of)})`
+      }
       case 'guard': {
         const i = index(e.of)
         const tests = [

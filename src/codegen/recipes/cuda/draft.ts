@@ -1,0 +1,255 @@
+/**
+ * A kernel while it is written: names, parameters, locals, and the *homes* of nodes: where the value of a node can be
+ * read once a stage has computed it. Whatever has no home is computed in place from what has one.
+ */
+import { dim, literal, productDim, type Dim } from '../../../dsl/dim.ts'
+import type { Axis, Node, NodeOf } from '../../../dsl/node.ts'
+import { axisIndex, flatten, unflatten } from '../../affine.ts'
+import { expressions, type Position } from '../../expression.ts'
+import type { Group } from '../../group.ts'
+import {
+  partsOf,
+  type Buffer,
+  type Expr,
+  type Index,
+  type Kernel,
+  type Space,
+  type Stmt,
+  type Storage,
+} from '../../kernel.ts'
+import { apply, assign, fold, read, register, repeat, store, unit } from './statements.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+export interface Recipe {
+  readonly kernel: Kernel
+  /** the node behind each parameter */
+  readonly args: ReadonlyArray<Node>
+  /** the node behind each output */
+  readonly results: ReadonlyArray<Node>
+}
+
+export type Home = (at: Position) => Expr
+
+/** a node's value wanted at a position */
+export interface Wanted {
+  readonly node: Node
+  readonly at: Position
+}
+
+export interface Draft {
+  /** an identifier that nothing else in the kernel has */
+  readonly fresh: (base: string) => string
+  readonly local: (base: string, space: Space, shape: ReadonlyArray<Dim>, dtype?: Storage) => string
+  /** from here on the node is read there */
+  readonly settle: (n: Node, home: Home) => void
+  readonly forget: (n: Node) => void
+  readonly isHome: (n: Node) => boolean
+  /** statements that evaluate, each shared part once, and then use the values */
+  readonly evaluate: (
+    wanted: ReadonlyArray<Wanted>,
+    use: (values: ReadonlyArray<Expr>) => ReadonlyArray<Stmt>,
+  ) => ReadonlyArray<Stmt>
+  /** the value goes to the node's output buffer */
+  readonly put: (n: Node, at: Position, value: Expr) => Stmt
+  /** the value in the node's output buffer, where this block has put it */
+  readonly stored: (n: Node, at: Position) => Expr
+  readonly finish: (body: ReadonlyArray<Stmt>) => Recipe
+}
+
+// --------------------------------------------------------------------------------- constructors
+
+export const storageOf = (n: Node): Storage =>
+  n.type.dtype === 'f16' || n.type.dtype === 'bf16' ? n.type.dtype : 'f32'
+
+export const shapeOf = (n: Node): ReadonlyArray<Dim> => n.type.dims.map((d) => d.size)
+
+export const extentOf = (axes: ReadonlyArray<Axis>): Dim => productDim(axes.map((a) => a.size))
+
+/** Axes of a node that are not among these. */
+export const axesBeside = (n: Node, outer: ReadonlyArray<Axis>): ReadonlyArray<Axis> =>
+  n.type.dims.filter((d) => !outer.some((o) => o.name === d.name))
+
+/** The position of the i-th point of these axes, row-major. */
+export const pointAt = (axes: ReadonlyArray<Axis>, i: Index): Position => {
+  const parts = unflatten(
+    i,
+    axes.map((a) => a.size),
+  )
+  return new Map(axes.map((a, d) => [a.name, parts[d]!]))
+}
+
+/** The number of a point of these axes, row-major. */
+export const numberOf = (axes: ReadonlyArray<Axis>, at: Position): Index =>
+  flatten(
+    axes.map((a) => at.get(a.name)!),
+    axes.map((a) => a.size),
+  )
+
+export const joined = (...parts: ReadonlyArray<Position>): Position => new Map(parts.flatMap((p) => [...p]))
+
+/** Parts that occur more than once as `let`s; expressions are shared objects, so equality is identity. */
+const shareParts = (
+  values: ReadonlyArray<Expr>,
+  fresh: () => string,
+): { readonly lets: ReadonlyArray<Stmt>; readonly values: ReadonlyArray<Expr> } => {
+  const uses = new Map<Expr, number>()
+  const visit = (e: Expr): void => {
+    const n = uses.get(e) ?? 0
+    uses.set(e, n + 1)
+    if (n === 0) partsOf(e).forEach(visit)
+  }
+  values.forEach(visit)
+  const done = new Map<Expr, Expr>()
+  const lets: Stmt[] = []
+  const rebuilt = (e: Expr): Expr => {
+    switch (e.kind) {
+      case 'apply':
+        return { ...e, args: e.args.map(named) }
+      case 'cast':
+        return { ...e, of: named(e.of) }
+      case 'guard':
+        return { ...e, then: named(e.then), otherwise: named(e.otherwise) }
+      default:
+        return e
+    }
+  }
+  const named = (e: Expr): Expr => {
+    const known = done.get(e)
+    if (known !== undefined) return known
+    const made = rebuilt(e)
+    const isTrivial = e.kind === 'number' || e.kind === 'register' || e.kind === 'index'
+    if (isTrivial || uses.get(e)! < 2) {
+      done.set(e, made)
+      return made
+    }
+    const name = fresh()
+    lets.push(assign(name, made))
+    const as = register(name)
+    done.set(e, as)
+    return as
+  }
+  const out = values.map(named)
+  return { lets, values: out }
+}
+
+/** a launch's name: what its groups do */
+const nameOf = (groups: ReadonlyArray<Group>): string => {
+  const names = [...new Set(groups.map((g) => g.name))]
+  return names.length <= 2 ? names.join('_and_') : `${names[0]!}_and_${String(names.length - 1)}_more`
+}
+
+/** A kernel for these groups, which do not read each other. */
+export const draftOf = (groups: ReadonlyArray<Group>): Draft => {
+  const stored = groups.flatMap((g) => g.stored)
+  const taken = new Set<string>(['thread'])
+  const fresh = (base: string): string => {
+    const free = (i: number): string => {
+      const name = i === 0 ? base : `${base}${String(i)}`
+      return taken.has(name) ? free(i + 1) : name
+    }
+    const name = free(0)
+    taken.add(name)
+    return name
+  }
+  const args: Node[] = []
+  const params: Buffer[] = []
+  const locals: Buffer[] = []
+  const outputs: Buffer[] = stored.map((n, i) => ({
+    name: fresh(stored.length === 1 ? 'out' : `out${String(i)}`),
+    shape: shapeOf(n),
+    space: 'global',
+    dtype: storageOf(n),
+  }))
+  const homes = new Map<Node, Home>()
+  const isParam = new Set(groups.flatMap((g) => g.reads))
+
+  const local: Draft['local'] = (base, space, shape, dtype = 'f32') => {
+    const name = fresh(base)
+    locals.push({ name, shape, space, dtype })
+    return name
+  }
+
+  const param = (n: Node): string => {
+    const known = args.indexOf(n)
+    if (known >= 0) return params[known]!.name
+    args.push(n)
+    const i = params.length
+    const name = fresh(i < 26 ? String.fromCharCode(97 + i) : `p${String(i)}`)
+    params.push({ name, shape: shapeOf(n), space: 'global', dtype: storageOf(n) })
+    return name
+  }
+
+  /** a reduction that no stage has computed: a loop of its own in front of the expression */
+  const reduceHere = (n: NodeOf<'reduce'> | NodeOf<'dot'>, at: Position, before: Stmt[]): Expr => {
+    const name = fresh('sum')
+    const fn = n.op === 'dot' ? 'sum' : n.attrs.fn
+    const axes = n.args[0]!.type.dims.filter((d) => n.attrs.over.includes(d.name))
+    const names = axes.map(() => fresh('step'))
+    const inner = joined(at, new Map(axes.map((a, i) => [a.name, axisIndex(names[i]!, a.size)])))
+    const wanted = n.args.map((node) => ({ node, at: inner }))
+    const body = evaluate(wanted, (vs) => [fold(name, fn, n.op === 'dot' ? apply('mul', ...vs) : vs[0]!)])
+    before.push(
+      unit(name, fn),
+      ...axes.reduceRight<ReadonlyArray<Stmt>>((b, a, i) => [repeat('reduce', names[i]!, a.size, b)], body),
+    )
+    return register(name)
+  }
+
+  const evaluate: Draft['evaluate'] = (wanted, use) => {
+    const before: Stmt[] = []
+    const folded = new Map<string, Expr>()
+    const value = expressions((n, at) => {
+      const home = homes.get(n)
+      if (home !== undefined) return home(at)
+      if (n.op === 'input' || isParam.has(n))
+        return read(
+          param(n),
+          n.type.dims.map((d) => at.get(d.name)!),
+        )
+      if (n.op !== 'reduce' && n.op !== 'dot') return undefined
+      const key = `${String(n.id)}@${n.type.dims.map((d) => at.get(d.name)!.key).join(';')}`
+      const made = folded.get(key) ?? reduceHere(n, at, before)
+      folded.set(key, made)
+      return made
+    })
+    const shared = shareParts(
+      wanted.map(({ node, at }) => value(node, at)),
+      () => fresh('v'),
+    )
+    return [...before, ...shared.lets, ...use(shared.values)]
+  }
+
+  return {
+    fresh,
+    local,
+    settle: (n, home) => void homes.set(n, home),
+    forget: (n) => void homes.delete(n),
+    isHome: (n) => homes.has(n),
+    evaluate,
+    put: (n, at, value) =>
+      store(
+        outputs[stored.indexOf(n)]!.name,
+        n.type.dims.map((d) => at.get(d.name)!),
+        value,
+      ),
+    stored: (n, at) =>
+      read(
+        outputs[stored.indexOf(n)]!.name,
+        n.type.dims.map((d) => at.get(d.name)!),
+      ),
+    finish: (body) => ({
+      kernel: { name: nameOf(groups), params, outputs, locals, body },
+      args,
+      results: stored,
+    }),
+  }
+}
+
+/** The literal number of cells, where it is at most `most`. */
+export const smallExtent = (axes: ReadonlyArray<Axis>, most: number): number | undefined => {
+  const n = literal(extentOf(axes))
+  return n !== undefined && n <= most ? n : undefined
+}
+
+export const one = dim(1)
