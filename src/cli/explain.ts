@@ -3,10 +3,12 @@ import { Command } from 'commander'
 import * as E from 'fp-ts/lib/Either.js'
 import type { Config } from '../adapters/index.ts'
 import { explain, showReport, type TargetName } from '../codegen/index.ts'
+import { writeFileAtomic } from '../adapters/files/atomic.ts'
 import { failWith } from '../adapters/files/codec.ts'
 import { showType } from '../dsl/index.ts'
 import type { Checked, Program } from '../dsl/index.ts'
 import { topological } from '../dsl/node.ts'
+import { showPage } from './explain-page.ts'
 import { findAdapter, readConfigOption, type NamedAdapter } from './adapters.ts'
 import { integer, withExamples, withJson, withTarget } from './options.ts'
 import { siteProgram, typicalSizes } from './site-program.ts'
@@ -21,6 +23,7 @@ interface ExplainOptions {
   readonly rank?: number
   readonly config?: string
   readonly source: boolean
+  readonly html?: string
   readonly target: TargetName
   readonly json?: true
 }
@@ -80,14 +83,22 @@ const tell =
         )
       return E.right(0)
     }
-    const report = explain(program)
+    const report = explain(program, {}, options.target)
     if (E.isLeft(report)) return report
+    const title = `${adapter.name} at a ${adapter.site} site: forward, and gradients of its parameters and input`
+    const subtitle = `config ${JSON.stringify(config)}, sizes ${JSON.stringify(sizes)}`
+    if (options.html !== undefined) {
+      const page = showPage({ title, subtitle, graph: showGraph(program), report: report.right })
+      const written = writeFileAtomic(options.html, page)
+      if (E.isLeft(written)) return written
+      terminal.err.write(`${options.html} is written\n`)
+    }
     if (options.json) printJson(terminal, { adapter: adapter.name, config, sizes, ...report.right })
     else
       terminal.out.write(
         [
-          `${adapter.name} at a ${adapter.site} site: forward, and gradients of its parameters and input`,
-          `config ${JSON.stringify(config)}, sizes ${JSON.stringify(sizes)}`,
+          title,
+          subtitle,
           '',
           'Graph',
           showGraph(program),
@@ -116,9 +127,13 @@ export const explainVerb = ({ run, terminal }: Runner): Command =>
           .option('--tokens <n>', 'tokens at once', integer(1, 1_000_000), 128)
           .option('--rank <n>', "the config's rank", integer(1, 1_000_000))
           .option('--config <json>', "fields of the adapter's config")
+          .option('--html <file>', 'also write a page with the graph of kernels drawn; it needs nothing else')
           .option('--no-source', 'leave the source of the kernels out'),
       ),
       'the report, kernel by kernel',
     ),
-    ['scion explain lora --in 64 --out 64 --tokens 512 --rank 8', 'scion explain ./mine.ts --no-source'],
+    [
+      'scion explain lora --in 64 --out 64 --tokens 512 --rank 8',
+      'scion explain ./mine.ts --no-source --html mine.html',
+    ],
   ).action((name: string, options: ExplainOptions) => run(tell(name, options, terminal)))

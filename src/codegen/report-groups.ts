@@ -57,6 +57,7 @@ export const reportOfGroups = (
   const { elements, flops, dims } = measures(sizes)
   const names = new Map<Node, string>()
   const sources = new Set<string>()
+  const isOutput: ReadonlySet<Node> = new Set(program.outputs.map((o) => originOf(o.node)))
   let number = 0
   const kernels = launches.flatMap((groups, launch) =>
     groups.map((g): KernelReport => {
@@ -79,6 +80,7 @@ export const reportOfGroups = (
           .join(' '),
         fused: wordsOf(nodes),
         boundary: g.reason,
+        isOutput: g.stored.some((n) => isOutput.has(n)),
         inputs: g.reads.map((n) => (n.op === 'input' ? n.attrs.name : (names.get(n) ?? `#${String(n.id)}`))),
         flops: sum(nodes.map(flops)),
         bytesRead: BYTES * sum(g.reads.map(elements)),
@@ -87,7 +89,6 @@ export const reportOfGroups = (
       }
     }),
   )
-  const outputs = [...new Set(program.outputs.map((o) => originOf(o.node)))]
   return {
     program: program.name,
     target,
@@ -97,6 +98,6 @@ export const reportOfGroups = (
     flops: sum(kernels.map((k) => k.flops)),
     bytesRead: sum(kernels.map((k) => k.bytesRead)),
     bytesWritten: sum(kernels.map((k) => k.bytesWritten)),
-    minimumBytes: BYTES * (sum(program.inputs.map((i) => elements(i.node))) + sum(outputs.map(elements))),
+    minimumBytes: BYTES * (sum(program.inputs.map((i) => elements(i.node))) + sum([...isOutput].map(elements))),
   }
 }

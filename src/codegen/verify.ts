@@ -87,7 +87,7 @@ const checkLoop = (l: Loop, s: Scope, parents: ReadonlyArray<Loop>, tell: Tell):
     if (parents.some((p) => p.role === 'thread')) tell(at, 'one thread loop', 'a second inside')
   }
   if (l.role === 'vector') {
-    if (size === undefined || l.step !== 1) tell(at, 'a literal number of lanes, one by one', l.size.key)
+    if (l.step !== 1 || ![4, 8, 16].includes(l.unroll)) tell(at, '4, 8 or 16 lanes, one by one', String(l.unroll))
     if (parents.some((p) => p.role === 'vector')) tell(at, 'one loop over lanes', 'a second inside')
   }
   const outer = parents.at(-1)

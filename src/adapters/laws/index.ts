@@ -4,7 +4,7 @@
  * `verdict` the results, `report` all of it for a list of adapters.
  */
 export * from './standard.ts'
-export { matchesReference, onGpuJs, targetsAgree, type GoldenRow } from './outside.ts'
+export { matchesReference, onTarget, targetsAgree, type GoldenRow } from './outside.ts'
 export { runLaws, type LawOptions, type Progress } from './report.ts'
 export { lawsOf, runLaw, type Prover } from './run.ts'
 export {

@@ -1,6 +1,6 @@
 /** Laws against what lies outside: another implementation's numbers, and the targets that kernels run on. */
 import * as E from 'fp-ts/lib/Either.js'
-import { compileNow } from '../../codegen/index.ts'
+import { compileNow, type TargetName } from '../../codegen/index.ts'
 import { literal } from '../../dsl/dim.ts'
 import type { Node } from '../../dsl/node.ts'
 import { value } from '../../dsl/value.ts'
@@ -72,26 +72,28 @@ export const targetsAgree = (target: string, execute: Executor): Law => ({
   },
 })
 
-/** Runs a program on gpu.js: f32 in, f32 out. */
-export const onGpuJs: Executor = (program, inputs) =>
-  E.flatMap(compileNow(program, { target: 'gpujs' }), (executable) => {
-    const arrays = Object.fromEntries(
-      program.inputs.map(({ name, node }) => {
-        const { data } = inputs[name]!
-        return [name, node.type.dtype === 'u32' ? Uint32Array.from(data) : Float32Array.from(data)]
-      }),
-    )
-    const ran = executable.runNow(arrays)
-    executable.dispose()
-    return E.map((out: Readonly<Record<string, Float32Array>>) =>
-      Object.fromEntries(
-        program.outputs.map(({ name, node }) => [
-          name,
-          {
-            dims: node.type.dims.map((d) => ({ name: d.name, size: literal(d.size) ?? 0 })),
-            data: Float64Array.from(out[name]!),
-          },
-        ]),
-      ),
-    )(ran)
-  })
+/** Runs a program on a target: f32 in, f32 out. */
+export const onTarget =
+  (target: TargetName): Executor =>
+  (program, inputs) =>
+    E.flatMap(compileNow(program, { target }), (executable) => {
+      const arrays = Object.fromEntries(
+        program.inputs.map(({ name, node }) => {
+          const { data } = inputs[name]!
+          return [name, node.type.dtype === 'u32' ? Uint32Array.from(data) : Float32Array.from(data)]
+        }),
+      )
+      const ran = executable.runNow(arrays)
+      executable.dispose()
+      return E.map((out: Readonly<Record<string, Float32Array>>) =>
+        Object.fromEntries(
+          program.outputs.map(({ name, node }) => [
+            name,
+            {
+              dims: node.type.dims.map((d) => ({ name: d.name, size: literal(d.size) ?? 0 })),
+              data: Float64Array.from(out[name]!),
+            },
+          ]),
+        ),
+      )(ran)
+    })

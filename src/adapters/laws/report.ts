@@ -1,8 +1,9 @@
 /** The whole report: every law of every adapter, then the mutation scores. */
 import { proveEqual } from '../../autodiff/prove/index.ts'
+import type { TargetName } from '../../codegen/index.ts'
 import type { Adapter } from '../adapter.ts'
 import { scoreMutants } from '../mutate/score.ts'
-import { onGpuJs, targetsAgree } from './outside.ts'
+import { onTarget, targetsAgree } from './outside.ts'
 import { lawsOf, runLaw, type Prover } from './run.ts'
 import type { LawReport, LawResult, MutationResult } from './verdict.ts'
 
@@ -25,6 +26,8 @@ export interface LawOptions {
   readonly prover?: Prover
   /** false leaves the mutation score out */
   readonly mutation?: boolean
+  /** what `targetsAgree` compiles for: gpujs, which runs anywhere, unless told otherwise */
+  readonly target?: TargetName
   readonly onProgress?: (p: Progress) => void
 }
 
@@ -32,10 +35,10 @@ export interface LawOptions {
 
 /** Laws and mutation scores of these adapters. Nothing here is random but by `seed`. */
 export const runLaws = (adapters: ReadonlyArray<Adapter>, options: LawOptions = {}): LawReport => {
-  const { runs = 100, seed = 0, mutation: score = true, onProgress = () => undefined } = options
+  const { runs = 100, seed = 0, mutation: score = true, target = 'gpujs', onProgress = () => undefined } = options
   const settings = { runs, seed, prover: options.prover ?? proveEqual }
   // mutants are run on the oracle alone: a mutant that is compiled faithfully agrees with itself
-  const targets = [targetsAgree('gpujs', onGpuJs)]
+  const targets = [targetsAgree(target, onTarget(target))]
   const of = adapters.reduce((n, a) => n + lawsOf(a).length + targets.length + (score ? 1 : 0), 0)
   let done = 0
   const laws: LawResult[] = []

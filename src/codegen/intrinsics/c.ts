@@ -1,6 +1,118 @@
 /** Intrinsics of the C target: the register-tiled inner product and the packing before it. */
 import type { Intrinsic } from './row.ts'
 
+/** rows and vectors of the tiles of registers that there are, by floats in a vector; the usual one first */
+export const TILES: Readonly<Record<16 | 8 | 4, ReadonlyArray<readonly [rows: number, vectors: number]>>> = {
+  16: [
+    ...([
+      [12, 2],
+      [8, 3],
+      [8, 2],
+      [4, 4],
+      [4, 2],
+    ] as const),
+    ...([
+      [2, 8],
+      [1, 8],
+      [12, 1],
+      [24, 1],
+    ] as const),
+  ],
+  8: [
+    [6, 2],
+    [4, 3],
+    [4, 2],
+    [2, 4],
+    [1, 8],
+    [6, 1],
+    [12, 1],
+  ],
+  4: [
+    [4, 2],
+    [6, 2],
+    [4, 3],
+    [2, 4],
+    [1, 8],
+    [4, 1],
+    [12, 1],
+  ],
+}
+
+const tilesText = ([16, 8, 4] as const)
+  .map((w, i) =>
+    [
+      `#${i === 0 ? 'if' : 'elif'} W == ${String(w)}`,
+      ...TILES[w].map(([rows, vectors]) => `MMA(${String(rows)}, ${String(vectors)}, ${String(vectors * w)})`),
+    ].join('\n'),
+  )
+  .join('\n')
+
+/** One function a tile: what is called stays, the compiler drops the others. */
+const mmaText = `#ifdef __clang__
+#define WRITTEN_OUT _Pragma("clang loop unroll(full)")
+#else
+#define WRITTEN_OUT _Pragma("GCC unroll 32")
+#endif
+#define FOR_TILE(mr, nv) WRITTEN_OUT for (int i = 0; i < mr; i++) WRITTEN_OUT for (int j = 0; j < nv; j++)
+#define MMA(mr, nv, nr) \\
+  static __attribute__((noinline)) void mma_##mr##_##nr(const float *RESTRICT a, const float *RESTRICT b, float *RESTRICT acc, \\
+                                                        long depth, long lda, long ldb, long ldc, int accumulate) { \\
+    vf s[mr][nv]; \\
+    if (accumulate) { FOR_TILE(mr, nv) s[i][j] = LOAD(acc + i * ldc + j * W); } \\
+    else { FOR_TILE(mr, nv) s[i][j] = (vf){0}; } \\
+    for (long k = 0; k < depth; k++, a += lda, b += ldb) { \\
+      vf x[nv]; \\
+      WRITTEN_OUT for (int j = 0; j < nv; j++) x[j] = LOAD(b + j * W); \\
+      FOR_TILE(mr, nv) s[i][j] += a[i] * x[j]; \\
+    } \\
+    FOR_TILE(mr, nv) STORE(acc + i * ldc + j * W, s[i][j]); \\
+  }
+${tilesText}
+#endif
+#define mma(a, b, acc, width, mr, nr, depth, lda, ldb, ldc, accumulate) \\
+  mma_##mr##_##nr(a, b, acc, depth, lda, ldb, ldc, accumulate)
+`
+
+/** rows that are contiguous along k are transposed four by four */
+const packText = `typedef float v4 __attribute__((vector_size(16)));
+typedef float u4 __attribute__((vector_size(16), aligned(4), may_alias));
+#define LOAD4(p) ((v4)*(const u4 *)(p))
+#define STORE4(p, x) (*(u4 *)(p) = (u4)(x))
+#ifdef __clang__
+#define SHUFFLE4(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef int i4 __attribute__((vector_size(16)));
+#define SHUFFLE4(a, b, ...) __builtin_shuffle(a, b, (i4){__VA_ARGS__})
+#endif
+static __attribute__((noinline)) void pack(float *RESTRICT to, const float *RESTRICT from, int p, int valid, long depth, long si, long sk) {
+  if (si == 1) {
+    for (long k = 0; k < depth; k++, to += p, from += sk) {
+      int i = 0;
+      for (; i + W <= valid; i += W) STORE(to + i, LOAD(from + i));
+      for (; i < valid; i++) to[i] = from[i];
+      for (; i < p; i++) to[i] = 0.0f;
+    }
+    return;
+  }
+  const int fours = sk == 1 ? valid & ~3 : 0;
+  const long whole_k = fours == 0 ? 0 : depth & ~3L;
+  for (long k = 0; k < whole_k; k += 4)
+    for (int i = 0; i < fours; i += 4) {
+      const float *f = from + i * si + k;
+      float *t = to + k * p + i;
+      const v4 a = LOAD4(f), b = LOAD4(f + si), c = LOAD4(f + 2 * si), d = LOAD4(f + 3 * si);
+      const v4 ab = SHUFFLE4(a, b, 0, 4, 1, 5), cd = SHUFFLE4(c, d, 0, 4, 1, 5);
+      const v4 ba = SHUFFLE4(a, b, 2, 6, 3, 7), dc = SHUFFLE4(c, d, 2, 6, 3, 7);
+      STORE4(t, SHUFFLE4(ab, cd, 0, 1, 4, 5));
+      STORE4(t + p, SHUFFLE4(ab, cd, 2, 3, 6, 7));
+      STORE4(t + 2 * p, SHUFFLE4(ba, dc, 0, 1, 4, 5));
+      STORE4(t + 3 * p, SHUFFLE4(ba, dc, 2, 3, 6, 7));
+    }
+  for (long k = 0; k < depth; k++)
+    for (int i = k < whole_k ? fours : 0; i < p; i++) to[k * p + i] = i < valid ? from[i * si + k * sk] : 0.0f;
+}
+`
+
 export const intrinsicsC: ReadonlyArray<Intrinsic> = [
   {
     name: 'mma',
@@ -23,7 +135,7 @@ export const intrinsicsC: ReadonlyArray<Intrinsic> = [
           acc!.set(i * ldc! + j, sum)
         }
     },
-    text: {},
+    text: { c: mmaText },
   },
   {
     name: 'pack',
@@ -40,6 +152,6 @@ export const intrinsicsC: ReadonlyArray<Intrinsic> = [
       for (let k = 0; k < depth!; k++)
         for (let i = 0; i < p!; i++) to!.set(k * p! + i, i < valid! ? from!.get(i * si! + k * sk!) : 0)
     },
-    text: {},
+    text: { c: packText },
   },
 ]

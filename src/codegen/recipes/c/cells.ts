@@ -6,12 +6,13 @@ import type { Group } from '../../group.ts'
 import type { Kernel, Role, Stmt } from '../../kernel.ts'
 import { shareWork } from '../../share.ts'
 import { buffer } from '../../statements.ts'
+import type { Argument } from './contraction.ts'
 import { loopsOf, namer, spaceOf, type Make, type Naming } from './space.ts'
 
 export interface Recipe {
   readonly kernel: Kernel
-  /** in order of the kernel's parameters */
-  readonly args: ReadonlyArray<Node>
+  /** in order of the kernel's parameters: buffers of nodes, or operands in panels that are packed once */
+  readonly args: ReadonlyArray<Argument>
   /** in order of its outputs */
   readonly results: ReadonlyArray<Node>
 }
@@ -73,7 +74,7 @@ export const cellsC = (g: Group, width: number): Recipe => {
   const body = loopsOf(spaceOf(axes, new Map(), make, naming), make, width, naming, blockRoles)
   return {
     kernel: { name: kernelName(g), params, outputs, locals: [], body: shareWork(body) },
-    args: g.reads,
+    args: g.reads.map((node) => ({ kind: 'node', node })),
     results: g.stored,
   }
 }

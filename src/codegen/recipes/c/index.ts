@@ -1,36 +1,33 @@
-/** Groups -> kernels for C, by kind. */
+/** Groups -> kernels for C. */
 import type { Node } from '../../../dsl/node.ts'
 import type { Group } from '../../group.ts'
-import type { Kernel } from '../../kernel.ts'
 import { cellsC, type Recipe } from './cells.ts'
-import { contractionC, type Argument, type Options } from './contraction.ts'
-import { rowsC } from './rows.ts'
+import { contractionC } from './contraction.ts'
+import { pointsC } from './rows.ts'
+import { tileAxis, tiledC } from './tiled.ts'
+import type { Width } from './tiles.ts'
 
-export type { Argument, Options, Packed } from './contraction.ts'
+export type { Recipe } from './cells.ts'
+export type { Argument, Packed } from './contraction.ts'
 export type { Width } from './tiles.ts'
 
-export interface RecipeC {
-  readonly kernel: Kernel
-  /** in order of the kernel's parameters */
-  readonly args: ReadonlyArray<Argument>
-  /** in order of its outputs */
-  readonly results: ReadonlyArray<Node>
+export interface Options {
+  readonly width: Width
+  /** captured: its values never change */
+  readonly isFrozen: (n: Node) => boolean
 }
 
-const ofNodes = ({ kernel, args, results }: Recipe): RecipeC => ({
-  kernel,
-  args: args.map((node) => ({ kind: 'node', node })),
-  results,
-})
-
-export const recipeC = (g: Group, options: Options): RecipeC => {
+/** The kernel of a group, with what it reads and writes in order of its parameters and outputs. */
+export const recipeC = (g: Group, { width, isFrozen }: Options): Recipe => {
   switch (g.kind) {
-    case 'contraction':
-      return contractionC(g, options)
-    case 'rows':
-      return ofNodes(rowsC(g, options.width))
     case 'cells':
-      return ofNodes(cellsC(g, options.width))
+      return cellsC(g, width)
+    case 'contraction':
+      return contractionC(g, { width, isFrozen })
+    case 'rows': {
+      const axis = tileAxis(g)
+      return axis === undefined ? pointsC(g, width) : tiledC(g, axis, width, isFrozen)
+    }
     default:
       return g.kind satisfies never
   }

@@ -7,45 +7,89 @@ import type { Axis } from '../../../dsl/node.ts'
 import { axisIndex, subIndex } from '../../affine.ts'
 import type { Position } from '../../expression.ts'
 import type { Group } from '../../group.ts'
-import type { Buffer, Index, Stmt } from '../../kernel.ts'
+import {
+  bodyOf,
+  indicesOfStmt,
+  partsOf,
+  partsOfIndex,
+  valuesOf,
+  type Buffer,
+  type Expr,
+  type Index,
+  type Stmt,
+} from '../../kernel.ts'
 import { shareWork } from '../../share.ts'
 import { loopOver, within } from '../../statements.ts'
 import { kernelName, memoryOf, type Recipe } from './cells.ts'
+import type { Argument, Packed } from './contraction.ts'
 import { contiguity, indexMentions, usesOf, vectorLoop, type Naming } from './space.ts'
-import { stageAt, type Scene } from './stages.ts'
+import type { Scene } from './scene.ts'
+import { stageAt } from './stages.ts'
 
-/** buffers, names and an empty scene for a group */
+/** Buffers, names and an empty scene for a group. */
 export const sceneOf = (g: Group, width: number) => {
   const { fresh, params, outputs, read, stored } = memoryOf(g)
   const buffers = new Map([...params, ...outputs].map((b) => [b.name, b]))
-  const locals: Buffer[] = []
+  const locals = new Map<string, Buffer>()
+  const packed: { readonly name: string; readonly packed: Packed }[] = []
   const addLocal = (b: Buffer): void => {
-    locals.push(b)
+    locals.set(b.name, b)
     buffers.set(b.name, b)
   }
+  const addPacked = (p: Packed): string => {
+    const known = packed.find((q) => q.packed.key === p.key)
+    if (known !== undefined) return known.name
+    const name = fresh('w')
+    packed.push({ name, packed: p })
+    buffers.set(name, { ...p.buffer, name })
+    return name
+  }
   const naming: Naming = { fresh, bufferOf: (n) => buffers.get(n)! }
-  const scene = (lane: Scene['lane'] = undefined): Scene => ({
-    ...{ group: g, width, naming, read, stored, lane, addLocal },
+  const scene = (lane?: Scene['lane'], tile?: Scene['tile']): Scene => ({
+    ...{ group: g, width, naming, read, stored, lane, tile, addLocal },
     homes: new Map(),
+    later: new Map(),
   })
-  const finish = (body: ReadonlyArray<Stmt>): Recipe => ({
-    kernel: { name: kernelName(g), params, outputs, locals: usedBuffers(locals, body), body: shareWork(body) },
-    args: g.reads,
-    results: g.stored,
-  })
-  return { naming, scene, finish, globals: [...params, ...outputs] }
+  const finish = (body: ReadonlyArray<Stmt>): Recipe => {
+    const used = usedBuffers(body)
+    const all: ReadonlyArray<{ readonly b: Buffer; readonly arg: Argument }> = [
+      ...g.reads.map((node, i) => ({ b: params[i]!, arg: { kind: 'node', node } as const })),
+      ...packed.map((p) => ({ b: buffers.get(p.name)!, arg: { kind: 'packed', packed: p.packed } as const })),
+    ]
+    // an operand that was packed beforehand may not be read here at all
+    const kept = all.filter((a) => used.has(a.b.name))
+    return {
+      kernel: {
+        ...{ name: kernelName(g), params: kept.map((a) => a.b), outputs },
+        locals: [...locals.values()].filter((b) => used.has(b.name)),
+        body: shareWork(body),
+      },
+      args: kept.map((a) => a.arg),
+      results: g.stored,
+    }
+  }
+  return { naming, scene, finish, addLocal, setLocal: addLocal, addPacked, globals: [...params, ...outputs] }
 }
 
-/** locals of attempts that were not taken are left out */
-const usedBuffers = (locals: ReadonlyArray<Buffer>, body: ReadonlyArray<Stmt>): ReadonlyArray<Buffer> => {
-  const text = new Set<string>()
+/** buffers that the statements name; locals of attempts that were not taken are left out */
+const usedBuffers = (body: ReadonlyArray<Stmt>): ReadonlySet<string> => {
+  const used = new Set<string>()
+  const seen = new Set<Expr>()
+  const visit = (e: Expr): void => {
+    if (seen.has(e)) return
+    seen.add(e)
+    if (e.kind === 'read') used.add(e.buffer)
+    partsOf(e).forEach(visit)
+  }
   const stmt = (s: Stmt): void => {
-    if (s.kind === 'store') text.add(s.buffer)
-    if (s.kind === 'call') s.places.forEach((p) => text.add(p.buffer))
-    if (s.kind === 'for' || s.kind === 'if') s.body.forEach(stmt)
+    if (s.kind === 'store') used.add(s.buffer)
+    if (s.kind === 'call') s.places.forEach((p) => used.add(p.buffer))
+    indicesOfStmt(s).flatMap(partsOfIndex).forEach(visit)
+    valuesOf(s).forEach(visit)
+    bodyOf(s).forEach(stmt)
   }
   body.forEach(stmt)
-  return locals.filter((b) => text.has(b.name))
+  return used
 }
 
 const atPoint = (outer: ReadonlyArray<Axis>, names: ReadonlyMap<string, string>): Position =>
@@ -110,5 +154,3 @@ export const pointsC = (g: Group, width: number): Recipe => {
   }
   return finish(within(loops, vectorLoop(side, width, body, naming.fresh, 'block', 1)))
 }
-
-export const rowsC = (g: Group, width: number): Recipe => pointsC(g, width)

@@ -3,94 +3,16 @@
  * register each, small dots as folds of products. What a stage leaves for later ones is a register where it has no inner
  * axes, else a local in scratch.
  */
-import { dim, type Dim } from '../../../dsl/dim.ts'
 import type { Axis, Node, NodeOf, ReduceFn } from '../../../dsl/node.ts'
-import { apply, expressions, number, type At, type Position } from '../../expression.ts'
-import type { Accumulator, Group, Stage } from '../../group.ts'
-import type { Buffer, Expr, Index, Stmt } from '../../kernel.ts'
-import { dimAlong, namesOf } from '../../sizes.ts'
+import { whole } from '../../affine.ts'
+import { apply, number, type At, type Position } from '../../expression.ts'
+import type { Accumulator, Stage } from '../../group.ts'
+import type { Expr, Stmt } from '../../kernel.ts'
+import { dimAlong } from '../../sizes.ts'
 import { loopOver, within } from '../../statements.ts'
-import { contiguity, loopsOf, spaceOf, usesOf, type Make, type Naming, type Space } from './space.ts'
-
-// ---------------------------------------------------------------------------------------- model
-
-/** where the values of a node are found at a point */
-export type Home = (at: Position) => Expr
-
-export interface Scene {
-  readonly group: Group
-  readonly width: number
-  readonly naming: Naming
-  /** global buffers that are read or written */
-  readonly read: ReadonlyMap<Node, string>
-  readonly stored: ReadonlyMap<Node, string>
-  /** lanes are points of an outer axis: no vectors within a stage, locals have the lane as their last extent */
-  readonly lane: { readonly size: number; readonly index: Index } | undefined
-  readonly addLocal: (b: Buffer) => void
-  /** results of stages that are done, and values that are known otherwise */
-  readonly homes: Map<Node, Home>
-}
-
-const isOuter = (g: Group, axis: string): boolean => g.outer.some((o) => o.name === axis)
-export const innerOf = (g: Group, n: Node): ReadonlyArray<Axis> => n.type.dims.filter((d) => !isOuter(g, d.name))
-const positionsOf = (n: Node, at: Position): ReadonlyArray<Index> => namesOf(n).map((a) => at.get(a)!)
-const onlyOwn = (n: Node, at: Position): Position => new Map(namesOf(n).map((a) => [a, at.get(a)!]))
-
-// ------------------------------------------------------------------------------------- expressions
-
-/** expressions in which `known` stand for themselves, beside what is in buffers */
-export const expressionsIn = (scene: Scene, known: ReadonlyMap<Node, Home> = new Map()): At<Expr> =>
-  expressions((n, at) => {
-    const home = known.get(n) ?? scene.homes.get(n)
-    if (home !== undefined) return home(at)
-    const buffer = scene.read.get(n)
-    return buffer === undefined ? undefined : { kind: 'read', buffer, at: positionsOf(n, at) }
-  })
-
-/** Makes a local for a result with inner axes, and says how it is read and written. */
-const localFor = (
-  scene: Scene,
-  n: Node,
-): ((at: Position) => { readonly buffer: string; readonly at: ReadonlyArray<Index> }) => {
-  const { lane, naming, group } = scene
-  const inner = innerOf(group, n)
-  const name = naming.fresh('row')
-  const shape: ReadonlyArray<Dim> = [...inner.map((d) => d.size), ...(lane === undefined ? [] : [dim(lane.size)])]
-  scene.addLocal({ name, shape, space: 'scratch', dtype: 'f32' })
-  return (at) => ({
-    buffer: name,
-    at: [...inner.map((d) => at.get(d.name)!), ...(lane === undefined ? [] : [lane.index])],
-  })
-}
-
-/** statements that leave a result where later stages and readers find it; `homes` is told when all are made */
-interface Sink {
-  readonly write: (value: Expr, at: Position) => ReadonlyArray<Stmt>
-  readonly settle: () => void
-}
-const sinkOf = (scene: Scene, n: Node): Sink => {
-  const stored = scene.stored.get(n)
-  const isRegister = innerOf(scene.group, n).length === 0
-  const toStore = (value: Expr, at: Position): ReadonlyArray<Stmt> =>
-    stored === undefined ? [] : [{ kind: 'store', buffer: stored, at: positionsOf(n, at), value }]
-  if (isRegister) {
-    const register = scene.naming.fresh('x')
-    const value: Expr = { kind: 'register', name: register }
-    return {
-      write: (e, at) => [{ kind: 'let', name: register, value: e }, ...toStore(value, at)],
-      settle: () => void scene.homes.set(n, () => value),
-    }
-  }
-  if (!scene.group.locals.includes(n)) {
-    const home: Home = (at) => ({ kind: 'read', buffer: stored!, at: positionsOf(n, at) })
-    return { write: toStore, settle: () => void scene.homes.set(n, home) }
-  }
-  const place = localFor(scene, n)
-  return {
-    write: (value, at) => [{ kind: 'store', ...place(at), value }, ...toStore(value, at)],
-    settle: () => void scene.homes.set(n, (at) => ({ kind: 'read', ...place(at) })),
-  }
-}
+import { expressionsIn, innerOf, onlyOwn, sinkOf, type Home, type Scene, type Sink } from './scene.ts'
+import { systemOf } from './solve.ts'
+import { contiguity, loopsOf, spaceOf, usesOf, type Make, type Space } from './space.ts'
 
 // ------------------------------------------------------------------------------------------ loops
 
@@ -282,17 +204,25 @@ export const stageAt = (scene: Scene, stage: Stage, at: Position): ReadonlyArray
       )
     case 'dot':
       return dotStage(scene, stage, at)
-    case 'solve':
-      return []
+    case 'solve': {
+      const system = systemOf(scene, stage.solve, 1)
+      const stmts = [...system.matrix(at), ...system.fill(at, whole(0)), ...system.call(whole(system.sides))]
+      return [...stmts, ...epilogueAt(scene, stage.results, new Map([[stage.solve, system.home(() => whole(0))]]), at)]
+    }
     default:
       return stage satisfies never
   }
 }
 
-/** results of a stage whose accumulators are already somewhere: its epilogue alone */
+/** Results of a stage whose accumulators or solution are already somewhere: what is made of them. */
 export const epilogueAt = (
   scene: Scene,
   results: ReadonlyArray<Node>,
   known: ReadonlyMap<Node, Home>,
   at: Position,
-): ReadonlyArray<Stmt> => mapStage(scene, results, at, known)
+): ReadonlyArray<Stmt> => {
+  const isThere = (n: Node): boolean => known.has(n) && !scene.stored.has(n)
+  results.filter(isThere).forEach((n) => scene.homes.set(n, known.get(n)!))
+  const made = results.filter((n) => !isThere(n))
+  return made.length === 0 ? [] : mapStage(scene, made, at, known)
+}

@@ -1,0 +1,511 @@
+/**
+ * Contractions for C: a group with one stage of dots, as tiles of registers over packed panels.
+ *
+ *     for blocks of batch, rows, columns                          tasks, shared by threads
+ *       pack the block's rows; for tiles of columns { pack or find a panel; for tiles of rows { mma; epilogue } }
+ *
+ * Sums of dots are further steps of the same tile; a factor is folded into the smaller operand while it is packed.
+ * Operands that never change are packed once, by a kernel of their own. Reductions that are long, or may be, go piece
+ * by piece, and the accumulators of the whole block are kept meanwhile.
+ */
+import { dim, literal, subDim, type Dim } from '../../../dsl/dim.ts'
+import type { Axis, Node } from '../../../dsl/node.ts'
+import { addIndex, axisIndex, minIndex, scaleIndex, shiftIndex, subIndex, unflatten, whole } from '../../affine.ts'
+import { apply, expressions, number, type Position } from '../../expression.ts'
+import { nominal, volume } from '../../fuse/costs.ts'
+import type { Group } from '../../group.ts'
+import type { Buffer, Expr, Index, Kernel, Loop, Place, Stmt } from '../../kernel.ts'
+import { ownBufferOf } from '../../layout.ts'
+import { shareWork } from '../../share.ts'
+import { buffer, loopFrom, loopOver, within } from '../../statements.ts'
+import {
+  linearRead,
+  mmaCall,
+  packPanel,
+  vectors,
+  type Panel,
+  type Room,
+  type Surroundings,
+  type Value,
+} from './panels.ts'
+import {
+  cutContraction,
+  isLong,
+  LONGEST,
+  packedSize,
+  PIECE,
+  type Cut,
+  type Side,
+  type Term,
+  type Width,
+} from './tiles.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+/** An operand that never changes, in panels: `kernel` fills the buffer once, before anything runs. */
+export interface Packed {
+  /** equal keys: equal contents */
+  readonly key: string
+  readonly buffer: Buffer
+  readonly kernel: Kernel
+  readonly args: ReadonlyArray<Node>
+}
+
+export type Argument =
+  { readonly kind: 'node'; readonly node: Node } | { readonly kind: 'packed'; readonly packed: Packed }
+
+export interface ContractionC {
+  readonly kernel: Kernel
+  /** in order of the kernel's parameters */
+  readonly args: ReadonlyArray<Argument>
+  /** in order of its outputs */
+  readonly results: ReadonlyArray<Node>
+}
+
+export interface Options {
+  readonly width: Width
+  /** captured: its values never change */
+  readonly isFrozen: (n: Node) => boolean
+}
+
+/** an operand as panels along one side */
+interface Operand {
+  readonly key: string
+  readonly node: Node
+  readonly side: 'rows' | 'columns'
+  readonly over: Side
+  /** folded in while packing */
+  readonly factor: { readonly node: Node | undefined; readonly sign: 1 | -1 } | undefined
+}
+
+interface Step {
+  readonly accumulator: number
+  readonly isFirst: boolean
+  readonly rows: Operand
+  readonly columns: Operand
+}
+
+/** steps over the same reduced axes */
+interface Run {
+  readonly over: Side
+  readonly steps: ReadonlyArray<Step>
+}
+
+// ------------------------------------------------------------------------------------- operands
+
+const isZero = (d: Dim): boolean => literal(d) === 0
+const keyOf = (node: Node, side: string, over: Side, factor: Operand['factor']): string =>
+  [
+    ...[String(node.id), side, over.axes.map((a) => a.name).join(' ')],
+    factor === undefined ? '' : `${String(factor.sign)} ${String(factor.node?.id ?? '')}`,
+  ].join('/')
+
+/** factors of sums go into the smaller operand, that of a lone dot into the epilogue */
+const operandsOf = (t: Term, isAlone: boolean): { readonly rows: Operand; readonly columns: Operand } => {
+  const { factor, sign } = t.weight
+  const weight = isAlone || (factor === undefined && sign > 0) ? undefined : { node: factor, sign }
+  const isRows = volume(t.rows) < volume(t.columns)
+  const operand = (side: 'rows' | 'columns', node: Node, own: Operand['factor']): Operand => ({
+    ...{ node, side, over: t.over, factor: own },
+    key: keyOf(node, side, t.over, own),
+  })
+  return {
+    rows: operand('rows', t.rows, isRows ? weight : undefined),
+    columns: operand('columns', t.columns, isRows ? undefined : weight),
+  }
+}
+
+const runsOf = (cut: Cut): ReadonlyArray<Run> => {
+  const runs = new Map<string, { over: Side; steps: Omit<Step, 'isFirst'>[] }>()
+  cut.accumulators.forEach(({ terms }, accumulator) => {
+    for (const t of terms) {
+      if (isZero(t.over.size)) continue
+      const key = t.over.axes.map((a) => `${a.name} ${a.size.key}`).join(',')
+      const run = runs.get(key) ?? { over: t.over, steps: [] }
+      runs.set(key, run)
+      run.steps.push({ accumulator, ...operandsOf(t, terms.length === 1) })
+    }
+  })
+  // the first step that runs into an accumulator begins it
+  const begun = new Set<number>()
+  return [...runs.values()].map(({ over, steps }) => ({
+    over,
+    steps: steps.map((s) => {
+      const isFirst = !begun.has(s.accumulator)
+      begun.add(s.accumulator)
+      return { ...s, isFirst }
+    }),
+  }))
+}
+
+// --------------------------------------------------------------------------------------- buffers
+
+/** names, parameters and scratch of one kernel */
+const workshop = (isBuffer: (n: Node) => boolean, width: Width) => {
+  const names = new Map<string, number>()
+  const fresh = (name: string): string => {
+    const n = names.get(name) ?? 0
+    names.set(name, n + 1)
+    return `${name}${String(n)}`
+  }
+  const params: Buffer[] = []
+  const args: Argument[] = []
+  const outputs: Buffer[] = []
+  const locals: Buffer[] = []
+  const known = new Map<Node | string, string>()
+  const nodeBuffer = (node: Node): string => {
+    const name = known.get(node) ?? fresh('a')
+    if (!known.has(node)) {
+      known.set(node, name)
+      params.push(ownBufferOf(node, name))
+      args.push({ kind: 'node', node })
+    }
+    return name
+  }
+  const packedBuffer = (packed: Packed): string => {
+    const name = known.get(packed.key) ?? fresh('w')
+    if (!known.has(packed.key)) {
+      known.set(packed.key, name)
+      params.push({ ...packed.buffer, name })
+      args.push({ kind: 'packed', packed })
+    }
+    return name
+  }
+  const scratch = (name: string, shape: ReadonlyArray<Dim>): string => {
+    const made = fresh(name)
+    locals.push(buffer(made, shape, 'scratch'))
+    return made
+  }
+  let rows: { readonly name: string; readonly at: number } | undefined
+  const rowsOf = (floats: number): string => {
+    if (rows === undefined) rows = { name: scratch('line', [dim(floats)]), at: locals.length - 1 }
+    const { name, at } = rows
+    if (literal(locals[at]!.shape[0]!)! < floats) locals[at] = buffer(name, [dim(floats)], 'scratch')
+    return name
+  }
+  const shapeOf = (name: string): ReadonlyArray<Dim> =>
+    [...params, ...locals, ...outputs].find((b) => b.name === name)?.shape ?? []
+  /** what stands in buffers */
+  const read = (n: Node, at: Position): Expr | undefined =>
+    n.op === 'input' || isBuffer(n)
+      ? { kind: 'read', buffer: nodeBuffer(n), at: n.type.dims.map((d) => at.get(d.name)!) }
+      : undefined
+  const around: Surroundings = { width, fresh, shapeOf, rowsOf }
+  return { fresh, params, args, outputs, locals, packedBuffer, scratch, read, around }
+}
+type Workshop = ReturnType<typeof workshop>
+
+// ------------------------------------------------------------------------------------- positions
+
+const unmerged = (side: Side, i: Index): ReadonlyArray<readonly [string, Index]> => {
+  const at = unflatten(
+    i,
+    side.axes.map((a) => a.size),
+  )
+  return side.axes.map((a, d) => [a.name, at[d]!])
+}
+
+const batchAt = (batch: ReadonlyArray<Axis>): ReadonlyArray<readonly [string, Index]> =>
+  batch.map((a, i) => [a.name, axisIndex(`b${String(i)}`, a.size)])
+const batchLoops = (batch: ReadonlyArray<Axis>): ReadonlyArray<Loop> =>
+  batch.flatMap((a, i) => (literal(a.size) === 1 ? [] : [loopOver(`b${String(i)}`, a.size, 'block')]))
+
+const scaled = (factor: NonNullable<Operand['factor']>, expr: (n: Node) => Expr, of: Expr): Expr => {
+  const by = factor.node === undefined ? number(1) : expr(factor.node)
+  if (by.kind === 'number') return by.value * factor.sign === 1 ? of : apply('mul', number(by.value * factor.sign), of)
+  return factor.sign > 0 ? apply('mul', by, of) : apply('neg', apply('mul', by, of))
+}
+
+/** the operand's elements, where the batch axes are loops around */
+const valueOf = (o: Operand, cut: Pick<Cut, 'batch' | 'rows' | 'columns'>, w: Workshop): Value => {
+  const expr = expressions(w.read)
+  const side = o.side === 'rows' ? cut.rows : cut.columns
+  return (i, k) => {
+    const at = new Map<string, Index>([
+      ...batchAt(cut.batch),
+      ...unmerged(side, i),
+      ...o.over.axes.map((a, d) => [a.name, k[d]!] as const),
+    ])
+    const value = expr(o.node, new Map(o.node.type.dims.map((d) => [d.name, at.get(d.name)!])))
+    return o.factor === undefined ? value : scaled(o.factor, (n) => expr(n, new Map()), value)
+  }
+}
+
+// ------------------------------------------------------------------------------- packed beforehand
+
+/** leaves that hold data */
+const leavesOf = (n: Node, isBuffer: (n: Node) => boolean): ReadonlyArray<Node> => {
+  const found = new Set<Node>()
+  const seen = new Set<Node>()
+  const visit = (x: Node): void => {
+    if (seen.has(x)) return
+    seen.add(x)
+    if (x.op === 'input' || isBuffer(x)) found.add(x)
+    else x.args.forEach(visit)
+  }
+  visit(n)
+  return [...found]
+}
+
+const panelSize = (o: Operand, cut: Cut, width: Width): number =>
+  o.side === 'rows' ? cut.tile.rows : cut.tile.vectors * width
+
+/** All panels of an operand, one behind the other: panel, k, element. */
+const prepare = (o: Operand, cut: Cut, width: Width, isBuffer: (n: Node) => boolean): Packed => {
+  const w = workshop(isBuffer, width)
+  const own = cut.batch.filter((a) => o.node.type.dims.some((d) => d.name === a.name))
+  const side = o.side === 'rows' ? cut.rows : cut.columns
+  const size = panelSize(o, cut, width)
+  const shape = [...own.map((a) => a.size), packedSize(side.size, size, o.over.size)]
+  const out = buffer('out', shape)
+  w.outputs.push(out)
+  const first = axisIndex('panel', side.size)
+  const pieces = pieceOf(o.over, w)
+  const to: Room = (i) => ({
+    buffer: 'out',
+    at: [
+      ...own.map((a) => axisIndex(`b${String(cut.batch.indexOf(a))}`, a.size)),
+      addIndex(addIndex(scaleIndex(o.over.size, first), scaleIndex(size, pieces.k0)), i),
+    ],
+  })
+  const value = valueOf(o, cut, w)
+  const panel: Panel = { to, size, first, extent: side.size, over: o.over, value, ...pieces }
+  const body = within(
+    [
+      ...batchLoops(cut.batch).filter((l) => own.some((a) => l.axis === `b${String(cut.batch.indexOf(a))}`)),
+      loopFrom('panel', side.size, whole(0), whole(side.size), size, 'block'),
+    ],
+    within(pieces.loops, packPanel(w.around, panel)),
+  )
+  const kernel: Kernel = { name: 'pack_once', params: w.params, outputs: [out], locals: w.locals, body }
+  const places = own.map((a) => a.name).join(' ')
+  const key = `${o.key}/${side.axes.map((a) => a.name).join(' ')}/${places}/${String(size)}`
+  return { key, buffer: out, kernel, args: w.args.flatMap((a) => (a.kind === 'node' ? [a.node] : [])) }
+}
+
+interface Pieces {
+  readonly k0: Index
+  readonly k1: Index
+  readonly longest: number
+  readonly loops: ReadonlyArray<Loop>
+}
+
+/** the reduced axes at once, or piece by piece */
+const pieceOf = (over: Side, w: Workshop, always = false): Pieces => {
+  const k = literal(over.size)
+  if (!always && k !== undefined && k <= LONGEST) return { k0: whole(0), k1: whole(k), longest: k, loops: [] }
+  const name = w.fresh('piece')
+  const k0 = axisIndex(name, over.size)
+  const k1 = minIndex(shiftIndex(k0, PIECE), whole(over.size))
+  return { k0, k1, longest: PIECE, loops: [loopFrom(name, over.size, whole(0), whole(over.size), PIECE, 'loop')] }
+}
+
+// ------------------------------------------------------------------------------------- the recipe
+
+export const contractionC = (group: Group, { width, isFrozen }: Options): ContractionC => {
+  const stage = group.stages.find((s) => s.kind === 'dot')!
+  const reads = new Set(group.reads)
+  const isBuffer = (n: Node): boolean => reads.has(n)
+  const isConstant = (n: Node): boolean => isFrozen(n) || leavesOf(n, isBuffer).every(isFrozen)
+  const cut = cutContraction(stage.accumulators, group.stored, width, isConstant)
+  const w = workshop(isBuffer, width)
+  const { rows, columns, tile, block } = cut
+  const wide = tile.vectors * width
+  const runs = runsOf(cut)
+  const isKept = cut.accumulators.some((a) => a.terms.some(isLong))
+
+  // a block's first row and column
+  const [m0, n0] = [axisIndex('rows', rows.size), axisIndex('columns', columns.size)]
+  const rowsEnd = endOf(m0, block.rows, rows.size)
+  const columnsEnd = endOf(n0, block.columns, columns.size)
+  const accs = cut.accumulators.map(() =>
+    w.scratch('acc', isKept ? [dim(block.rows), dim(block.columns)] : [dim(tile.rows), dim(wide)]),
+  )
+  const stride = whole(isKept ? block.columns : wide)
+  /** an element of an accumulator; i, j: first row and column of its tile */
+  const accAt = (a: number, i: Index, j: Index, m: Index, n: Index): Place => ({
+    buffer: accs[a]!,
+    at: isKept ? [subIndex(m, m0), subIndex(n, n0)] : [subIndex(m, i), subIndex(n, j)],
+  })
+
+  // ---- operands
+  interface Source {
+    readonly operand: Operand
+    /** packs the panel of this piece into scratch */
+    readonly pack: (first: Index, p: Pieces) => ReadonlyArray<Stmt>
+    readonly panel: (first: Index, p: Pieces) => { readonly place: Place; readonly step: Index }
+    /** read as it is, where the panel is whole */
+    readonly direct?: (first: Index, p: Pieces) => { readonly place: Place; readonly step: Index }
+  }
+  const sources = new Map<string, Source>()
+  const sourceOf = (o: Operand): Source => {
+    const known = sources.get(o.key)
+    if (known !== undefined) return known
+    const size = panelSize(o, cut, width)
+    const side = o.side === 'rows' ? rows : columns
+    const isFixed = isConstant(o.node) && (o.factor?.node === undefined || isConstant(o.factor.node))
+    const made = ((): Source => {
+      if (isFixed && leavesOf(o.node, isBuffer).length > 0) {
+        const packed = prepare(o, cut, width, isBuffer)
+        const name = w.packedBuffer(packed)
+        const own = cut.batch.flatMap((a, i) =>
+          o.node.type.dims.some((d) => d.name === a.name) ? [axisIndex(`b${String(i)}`, a.size)] : [],
+        )
+        const place = (first: Index, p: Pieces): Place => ({
+          buffer: name,
+          at: [...own, addIndex(scaleIndex(o.over.size, first), scaleIndex(size, p.k0))],
+        })
+        return { operand: o, pack: () => [], panel: (f, p) => ({ place: place(f, p), step: whole(size) }) }
+      }
+      const longest = isKept ? PIECE : literal(o.over.size)!
+      const count = o.side === 'rows' ? block.rows : size
+      const name = w.scratch(o.side === 'rows' ? 'left' : 'right', [dim(count * longest)])
+      const start = (first: Index): Index => (o.side === 'rows' ? scaleIndex(longest, subIndex(first, m0)) : whole(0))
+      const value = valueOf(o, cut, w)
+      const pack: Source['pack'] = (first, p) =>
+        packPanel(w.around, {
+          ...{ to: (i) => ({ buffer: name, at: [addIndex(start(first), i)] }), size, first },
+          ...{ extent: side.size, over: o.over, value, k0: p.k0, k1: p.k1, longest },
+        })
+      const panel: Source['panel'] = (first) => ({ place: { buffer: name, at: [start(first)] }, step: whole(size) })
+      const linear =
+        o.side === 'columns' && nominal(rows.size) <= 2 * tile.rows
+          ? linearRead({ value, extent: side.size, over: o.over }, w.around.shapeOf)
+          : undefined
+      return linear?.i.key === '1'
+        ? { operand: o, pack, panel, direct: (f, p) => ({ place: linear.place(f, p.k0), step: whole(linear.k) }) }
+        : { operand: o, pack, panel }
+    })()
+    sources.set(o.key, made)
+    return made
+  }
+
+  // ---- tiles
+  const rowTiles = (body: (i: Index) => ReadonlyArray<Stmt>): ReadonlyArray<Stmt> => {
+    const name = w.fresh('i')
+    return within([loopFrom(name, rows.size, m0, rowsEnd, tile.rows, 'loop')], body(axisIndex(name, rows.size)))
+  }
+  const columnTiles = (body: (j: Index) => ReadonlyArray<Stmt>): ReadonlyArray<Stmt> => {
+    const name = w.fresh('j')
+    return within([loopFrom(name, columns.size, n0, columnsEnd, wide, 'loop')], body(axisIndex(name, columns.size)))
+  }
+  const distinct = (steps: ReadonlyArray<Step>, side: 'rows' | 'columns'): ReadonlyArray<Source> => [
+    ...new Set(steps.map((s) => sourceOf(s[side]))),
+  ]
+  const packRows = (steps: ReadonlyArray<Step>, p: Pieces): ReadonlyArray<Stmt> =>
+    distinct(steps, 'rows').flatMap((s) => {
+      const probe = s.pack(m0, p)
+      return probe.length === 0 ? [] : rowTiles((i) => s.pack(i, p))
+    })
+  const lastWhole = subDim(columns.size, wide - 1)
+  const isEven = (literal(columns.size) ?? 1) % wide === 0
+  const packColumns = (steps: ReadonlyArray<Step>, j: Index, p: Pieces): ReadonlyArray<Stmt> =>
+    distinct(steps, 'columns').flatMap((s) => {
+      if (s.direct === undefined) return s.pack(j, p)
+      return isEven ? [] : [{ kind: 'if', of: j, low: lastWhole, high: columns.size, body: s.pack(j, p) }]
+    })
+  const multiply = ({ accumulator, isFirst, ...s }: Step, i: Index, j: Index, p: Pieces): ReadonlyArray<Stmt> => {
+    const [left, right] = [sourceOf(s.rows), sourceOf(s.columns)]
+    const acc = { place: accAt(accumulator, i, j, i, j), step: stride }
+    const call = (b: { readonly place: Place; readonly step: Index }): Stmt =>
+      mmaCall(width, tile, left.panel(i, p), b, acc, subIndex(p.k1, p.k0), isKept || !isFirst)
+    if (right.direct === undefined) return [call(right.panel(j, p))]
+    if (isEven) return [call(right.direct(j, p))]
+    return [
+      { kind: 'if', of: j, low: dim(0), high: lastWhole, body: [call(right.direct(j, p))] },
+      { kind: 'if', of: j, low: lastWhole, high: columns.size, body: [call(right.panel(j, p))] },
+    ]
+  }
+
+  /** accumulators := 0, the tile or all that is kept */
+  const clear = (which: ReadonlyArray<number>): ReadonlyArray<Stmt> => {
+    const [height, length] = isKept ? [block.rows, block.columns] : [tile.rows, wide]
+    return which.flatMap((a) => {
+      const row = w.fresh('z')
+      return within(
+        [loopOver(row, height, 'loop')],
+        vectors(w.around, 'z', dim(length), whole(0), whole(length), (c) => [
+          { kind: 'store', buffer: accs[a]!, at: [axisIndex(row, height), c], value: number(0) },
+        ]),
+      )
+    })
+  }
+
+  // ---- what is made of the accumulators
+  const tileEnd = (i: Index, n: number, size: Dim): Index => endOf(i, n, size)
+  const epilogue = (i: Index, j: Index): ReadonlyArray<Stmt> => {
+    const name = w.fresh('m')
+    const m = axisIndex(name, rows.size)
+    const stores = vectors(w.around, 'n', columns.size, j, tileEnd(j, wide, columns.size), (n) => {
+      const at = new Map<string, Index>([...batchAt(cut.batch), ...unmerged(rows, m), ...unmerged(columns, n)])
+      const plain = expressions(w.read)
+      const expr = expressions((x, position) => {
+        const a = cut.accumulators.findIndex((c) => c.node === x)
+        if (a < 0) return w.read(x, position)
+        const { terms } = cut.accumulators[a]!
+        const value: Expr = { kind: 'read', ...accAt(a, i, j, m, n) }
+        if (terms.length !== 1) return value
+        const { factor, sign } = terms[0]!.weight
+        return scaled({ node: factor, sign }, (f) => plain(f, new Map()), value)
+      })
+      return group.stored.map((r, k): Stmt => {
+        const where = r.type.dims.map((d) => at.get(d.name)!)
+        const value = expr(r, new Map(r.type.dims.map((d, x) => [d.name, where[x]!])))
+        return { kind: 'store', buffer: w.outputs[k]!.name, at: where, value }
+      })
+    })
+    return within([loopFrom(name, rows.size, i, tileEnd(i, tile.rows, rows.size), 1, 'loop')], stores)
+  }
+
+  group.stored.forEach((r, k) => w.outputs.push(ownBufferOf(r, group.stored.length === 1 ? 'out' : `out${String(k)}`)))
+  const isAbsent = (a: number): boolean => !runs.some((r) => r.steps.some((s) => s.accumulator === a))
+  const all = accs.map((_, a) => a)
+  const isNothing = group.stored.every((r) => r.type.dims.some((d) => isZero(d.size)))
+  const task = ((): ReadonlyArray<Stmt> => {
+    if (isNothing) return []
+    if (isKept)
+      return [
+        ...clear(all),
+        ...runs.flatMap(({ over, steps }) => {
+          const p = pieceOf(over, w, true)
+          return within(p.loops, [
+            ...packRows(steps, p),
+            ...columnTiles((j) => [
+              ...packColumns(steps, j, p),
+              ...rowTiles((i) => steps.flatMap((s) => multiply(s, i, j, p))),
+            ]),
+          ])
+        }),
+        ...columnTiles((j) => rowTiles((i) => epilogue(i, j))),
+      ]
+    const pieces = runs.map((r) => pieceOf(r.over, w))
+    return [
+      ...runs.flatMap((r, x) => packRows(r.steps, pieces[x]!)),
+      ...columnTiles((j) => [
+        ...runs.flatMap((r, x) => packColumns(r.steps, j, pieces[x]!)),
+        ...rowTiles((i) => [
+          ...clear(all.filter(isAbsent)),
+          ...runs.flatMap((r, x) => r.steps.flatMap((s) => multiply(s, i, j, pieces[x]!))),
+          ...epilogue(i, j),
+        ]),
+      ]),
+    ]
+  })()
+  const body = within(
+    [
+      ...batchLoops(cut.batch),
+      loopFrom('rows', rows.size, whole(0), whole(rows.size), block.rows, 'block'),
+      loopFrom('columns', columns.size, whole(0), whole(columns.size), block.columns, 'block'),
+    ],
+    shareWork(task),
+  )
+  const kernel: Kernel = { name: group.name, params: w.params, outputs: w.outputs, locals: w.locals, body }
+  return { kernel, args: w.args, results: group.stored }
+}
+
+/** the end of a tile of n that begins at i */
+const endOf = (i: Index, n: number, size: Dim): Index => {
+  const extent = literal(size)
+  const end = shiftIndex(i, n)
+  return extent !== undefined && extent % n === 0 ? end : minIndex(end, whole(size))
+}

@@ -1,0 +1,225 @@
+/**
+ * How a contraction is cut up for vectors of W floats: which output axes are rows and which columns, the tile of
+ * registers, and the blocks that threads share.
+ *
+ *     value[batch, m, n] = sum over terms, sum over k:  left[batch, m, k] right[batch, n, k]
+ *
+ * rows m are broadcast one by one, columns n lie along the vectors; several axes are one flattened index.
+ */
+import { addDim, dim, literal, mulDim, productDim, type Dim } from '../../../dsl/dim.ts'
+import type { Axis, Node, NodeOf } from '../../../dsl/node.ts'
+import { TILES } from '../../intrinsics/c.ts'
+import { nominal, volume } from '../../fuse/costs.ts'
+import type { Accumulator, Weighted } from '../../group.ts'
+import { namesOf } from '../../sizes.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+export type Width = 16 | 8 | 4
+
+/** axes as one flattened index, the last fastest */
+export interface Side {
+  readonly axes: ReadonlyArray<Axis>
+  readonly size: Dim
+}
+
+export interface Term {
+  readonly rows: Node
+  readonly columns: Node
+  readonly over: Side
+  readonly weight: Weighted
+}
+
+/** MR rows times NV vectors, all in registers */
+export interface Tile {
+  readonly rows: number
+  readonly vectors: number
+}
+
+export interface Cut {
+  readonly batch: ReadonlyArray<Axis>
+  readonly rows: Side
+  readonly columns: Side
+  /** terms of every accumulator */
+  readonly accumulators: ReadonlyArray<{ readonly node: Node; readonly terms: ReadonlyArray<Term> }>
+  readonly tile: Tile
+  /** rows and columns of a block: whole tiles */
+  readonly block: { readonly rows: number; readonly columns: number }
+}
+
+// --------------------------------------------------------------------------------- constructors
+
+export const sideOf = (axes: ReadonlyArray<Axis>): Side => ({ axes, size: productDim(axes.map((a) => a.size)) })
+
+/** nominal numbers for what is not known before the kernel runs */
+const sizeOf = (s: Side): number => nominal(s.size)
+const depthOf = (dot: NodeOf<'dot'>): number => {
+  const dims = dot.args[0]!.type.dims
+  return dot.attrs.over.reduce((k, o) => k * nominal(dims.find((d) => d.name === o)!.size), 1)
+}
+
+// ------------------------------------------------------------------------------- rows and columns
+
+interface Names {
+  readonly rows: ReadonlySet<string>
+  readonly columns: ReadonlySet<string>
+}
+
+/** axes that keep an operand pair from its sides: row axes of the one that goes to the columns, and vice versa */
+const offending = (left: Node, right: Node, { rows, columns }: Names): ReadonlyArray<string> => [
+  ...namesOf(left).filter((n) => columns.has(n)),
+  ...namesOf(right).filter((n) => rows.has(n)),
+]
+
+/** which operand goes to the rows: the order with fewer offending axes */
+const oriented = (dot: NodeOf<'dot'>, names: Names): readonly [Node, Node] => {
+  const [a, b] = [dot.args[0]!, dot.args[1]!]
+  return offending(a, b, names).length <= offending(b, a, names).length ? [a, b] : [b, a]
+}
+
+/** An axis that two dots do not agree on, or that both operands of one have, is a batch axis: repeated, not tiled. */
+const namesFor = (dots: ReadonlyArray<NodeOf<'dot'>>): Names => {
+  const main = dots.reduce((best, d) => (depthOf(d) > depthOf(best) ? d : best))
+  const [a, b] = main.args.map((x) => new Set(namesOf(x)))
+  const kept = namesOf(main)
+  let names: Names = {
+    rows: new Set(kept.filter((n) => a!.has(n) && !b!.has(n))),
+    columns: new Set(kept.filter((n) => b!.has(n) && !a!.has(n))),
+  }
+  for (;;) {
+    const bad = new Set(dots.flatMap((d) => offending(...oriented(d, names), names)))
+    if (bad.size === 0) return names
+    names = {
+      rows: new Set([...names.rows].filter((n) => !bad.has(n))),
+      columns: new Set([...names.columns].filter((n) => !bad.has(n))),
+    }
+  }
+}
+
+/** reduced axes in the order of the larger operand, so that its panels are read in the order they lie in */
+const overOf = (dot: NodeOf<'dot'>): Side => {
+  const [a, b] = [dot.args[0]!, dot.args[1]!]
+  const larger = volume(a) >= volume(b) ? a : b
+  return sideOf(larger.type.dims.filter((d) => dot.attrs.over.includes(d.name)))
+}
+
+// ------------------------------------------------------------------------------------------ tiles
+
+const shapes = (width: Width): ReadonlyArray<Tile> => TILES[width].map(([rows, vectors]) => ({ rows, vectors }))
+
+/** Cycles, roughly: two multiply-adds or two loads a cycle, four cycles from one addition to the next of a register. */
+const cyclesOf = (t: Tile, width: number, m: number, n: number, k: number): number => {
+  const tiles = Math.ceil(m / t.rows) * Math.ceil(n / (t.vectors * width))
+  const step = Math.max((t.rows * t.vectors) / 2, (t.rows + t.vectors) / 2, 4)
+  return tiles * (k * step + 2 * t.rows * t.vectors + 20)
+}
+
+const bestTile = (width: Width, m: number, n: number, k: number): { readonly tile: Tile; readonly cycles: number } =>
+  shapes(width)
+    .map((tile) => ({ tile, cycles: cyclesOf(tile, width, m, n, k) }))
+    // another tile than the first only where it is clearly better: each is code of its own
+    .reduce((best, t) => (t.cycles < 0.95 * best.cycles ? t : best))
+
+/** stores of one element each where the fastest axis of a result lies along the rows */
+const storeCycles = (results: ReadonlyArray<Node>, columns: Side): number =>
+  results.reduce((s, r) => {
+    const last = r.type.dims.at(-1)?.name
+    return s + volume(r) * (columns.axes.at(-1)?.name === last ? 1 / 8 : 3 / 2)
+  }, 0)
+
+// ----------------------------------------------------------------------------------------- blocks
+
+const ceilTo = (n: number, step: number): number => Math.ceil(n / step) * step
+const LARGEST_LEFT = 2 ** 18
+const LARGEST_COLUMNS = 1024
+
+interface Extent {
+  readonly m: number
+  readonly n: number
+  readonly k: number
+  readonly batch: number
+}
+
+/** rows of a block: what stays in the second-level cache; at least two blocks where that costs nothing */
+const blockOf = (t: Tile, width: number, e: Extent, isPrepared: boolean, isLong: boolean): Cut['block'] => {
+  const columns = t.vectors * width
+  const most = Math.max(
+    t.rows,
+    Math.min(ceilTo(256, t.rows), Math.floor(LARGEST_LEFT / Math.max(1, e.k) / t.rows) * t.rows),
+  )
+  const isMuch = e.m * e.n * e.k * e.batch >= 2 ** 20
+  const wanted = isMuch && e.batch < 4 ? Math.ceil(4 / e.batch) : 1
+  const rowBlocks = Math.max(1, Math.ceil(e.m / most), isPrepared && e.m >= 8 * t.rows ? Math.min(2, wanted) : 1)
+  const fewer = Math.max(1, Math.ceil(wanted / rowBlocks / 2))
+  const atMost = isLong ? 512 : LARGEST_COLUMNS
+  const columnBlocks = Math.max(
+    1,
+    Math.ceil(e.n / atMost),
+    e.m <= 2 * t.rows
+      ? Math.min(wanted, Math.ceil(e.n / (2 * columns)))
+      : rowBlocks === 1
+        ? Math.min(fewer, Math.ceil(e.n / columns))
+        : 1,
+  )
+  return {
+    rows: ceilTo(Math.ceil(Math.max(1, e.m) / rowBlocks), t.rows),
+    columns: ceilTo(Math.ceil(Math.max(1, e.n) / columnBlocks), columns),
+  }
+}
+
+/** reduced steps that are packed at once: all of them up to here */
+export const LONGEST = 1024
+/** else in pieces of so many */
+export const PIECE = 512
+
+/** Whether the reduced axes are too long to be packed at once, or may be. */
+export const isLong = (t: Term): boolean => (literal(t.over.size) ?? Infinity) > LONGEST
+
+export const cutContraction = (
+  accumulators: ReadonlyArray<Accumulator>,
+  results: ReadonlyArray<Node>,
+  width: Width,
+  isFrozen: (n: Node) => boolean,
+): Cut => {
+  const dots = accumulators.flatMap((a) => a.terms.map((t) => t.dot))
+  const names = namesFor(dots)
+  const dims = results[0]?.type.dims ?? dots[0]!.type.dims
+  const [one, other] = [names.rows, names.columns].map((s) => sideOf(dims.filter((d) => s.has(d.name))))
+  const batch = dims.filter((d) => !names.rows.has(d.name) && !names.columns.has(d.name))
+  const k = dots.reduce((s, d) => s + depthOf(d), 0)
+  const plans = (
+    [
+      [one!, other!, false],
+      [other!, one!, true],
+    ] as const
+  ).map(([rows, columns, isSwapped]) => {
+    const { tile, cycles } = bestTile(width, sizeOf(rows), sizeOf(columns), k)
+    const repeats = batch.reduce((s, a) => s * nominal(a.size), 1)
+    return { rows, columns, isSwapped, tile, cycles: cycles * repeats + storeCycles(results, columns) }
+  })
+  const [plain, swapped] = [plans[0]!, plans[1]!]
+  const plan = swapped.cycles < plain.cycles ? swapped : plain
+  const cut = accumulators.map(({ node, terms }) => ({
+    node,
+    terms: terms.map((weight): Term => {
+      const [a, b] = oriented(weight.dot, names)
+      return { rows: plan.isSwapped ? b : a, columns: plan.isSwapped ? a : b, over: overOf(weight.dot), weight }
+    }),
+  }))
+  const terms = cut.flatMap((a) => a.terms)
+  const extent: Extent = {
+    m: sizeOf(plan.rows),
+    n: sizeOf(plan.columns),
+    k: Math.min(k, LONGEST),
+    batch: batch.reduce((s, a) => s * nominal(a.size), 1),
+  }
+  const isPrepared = terms.every((t) => isFrozen(t.columns) || volume(t.columns) < 2 ** 14)
+  const block = blockOf(plan.tile, width, extent, isPrepared, terms.some(isLong))
+  return { batch, rows: plan.rows, columns: plan.columns, accumulators: cut, tile: plan.tile, block }
+}
+
+/** floats of a packed operand: whole panels, or enough for them where the extent is a symbol */
+export const packedSize = (extent: Dim, panel: number, depth: Dim): Dim => {
+  const n = literal(extent)
+  return mulDim(n === undefined ? addDim(extent, panel - 1) : dim(ceilTo(n, panel)), depth)
+}
