@@ -42,6 +42,8 @@ export default {
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
+    // the rivals' own packages: where they are installed, their types match `bench/**/*.ts`
+    exclude: { path: '^bench/node_modules' },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
     enhancedResolveOptions: {
