@@ -1,0 +1,174 @@
+/** The programs that kernels are judged on: every adapter forward and backward, attention, rows, a loss, a whole step; small, with symbols. */
+import * as E from 'fp-ts/lib/Either.js'
+import { pipe } from 'fp-ts/lib/function.js'
+import { linearHost, type Adapter, type Sites } from '../../src/adapters/adapter.ts'
+import { adapterNamed, registry } from '../../src/adapters/registry.ts'
+import { grad } from '../../src/autodiff/index.ts'
+import { kit } from '../../src/dsl/build.ts'
+import { evalDim, type Sizes } from '../../src/dsl/dim.ts'
+import * as L from '../../src/dsl/index.ts'
+import type { Values } from '../../src/dsl/interpret.ts'
+import type { Program } from '../../src/dsl/program.ts'
+import { graftOnto } from '../../src/models/graft.ts'
+import { causalAttention, rmsNorm } from '../../src/models/layers.ts'
+import { llamaSites } from '../../src/models/llama.ts'
+import { tokenLoss } from '../../src/models/loss.ts'
+import { adamW } from '../../src/models/optimiser.ts'
+import { stepProgram } from '../../src/models/train.ts'
+import { diceOf } from '../codegen-graphs.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+export interface Animal {
+  readonly name: string
+  readonly program: Program
+  /** of its symbols: several, so that tiles are whole and cut */
+  readonly sizes: ReadonlyArray<Sizes>
+  /** whole numbers are below this */
+  readonly ids: number
+}
+
+export const get = <A>(c: E.Either<unknown, A>): A => {
+  if (E.isLeft(c)) throw new Error(JSON.stringify(c.left))
+  return c.right
+}
+
+// --------------------------------------------------------------------------------- constructors
+
+const sumOf = (y: L.AnyTensor): L.Tensor<never> =>
+  L.wrap(
+    kit.reduce(
+      'sum',
+      y.node,
+      y.node.type.dims.map((d) => d.name),
+    ),
+  )
+
+/** forward, and the gradients of sum(y g) */
+const both = (name: string, y: L.AnyTensor, wrt: Readonly<Record<string, L.AnyTensor>>): Program => {
+  const g = kit.input('g', y.node.type.dims, 'f32')
+  const gradients = grad(sumOf({ node: kit.map('mul', y.node, g) }), wrt)
+  return get(L.program(name, { y, ...Object.fromEntries(Object.entries(gradients).map(([k, v]) => [`d.${k}`, v])) }))
+}
+
+const defaultsOf = (a: Adapter) => Object.fromEntries(Object.entries(a.config).map(([k, f]) => [k, f.default]))
+const smallest: Readonly<Record<string, object>> = { oft: { block: 4 } }
+
+/** Adapters of linear layers. */
+const linear = (adapter: Adapter): Animal | undefined => {
+  const config = { ...defaultsOf(adapter), ...smallest[adapter.name] }
+  const params = Object.fromEntries(
+    Object.entries(adapter.params(config, { in: 12, out: 20 })).map(([k, p]) => [k, L.input(k, p.sizes)]),
+  )
+  if (adapter.site !== 'linear') return undefined
+  const x = L.input('x', { batch: 'B', token: 'T', in: 12 })
+  const host = linearHost(L.input('W', { out: 20, in: 12 }))
+  const y = adapter.apply(config)(params, x as Sites['linear']['x'], host, {}) as L.AnyTensor
+  return {
+    name: adapter.name,
+    program: both(adapter.name, y, { x, ...params }),
+    sizes: [
+      { B: 2, T: 5 },
+      { B: 1, T: 16 },
+    ],
+    ids: 4,
+  }
+}
+
+const heads = () => ({
+  q: L.input('q', { batch: 'B', token: 'T', kv: 2, group: 2, h: 8 }),
+  k: L.input('k', { batch: 'B', key: 'T', kv: 2, h: 8 }),
+  v: L.input('v', { batch: 'B', key: 'T', kv: 2, h: 8 }),
+})
+const tokens: ReadonlyArray<Sizes> = [
+  { B: 1, T: 5 },
+  { B: 2, T: 18 },
+]
+
+const attention = (): Animal => {
+  const x = heads()
+  return { name: 'attention', program: both('attention', causalAttention(8)(x as never), x), sizes: tokens, ids: 4 }
+}
+
+const prompted = (): Animal => {
+  const x = heads()
+  const adapter = get(adapterNamed('llama-adapter'))
+  const [K, V] = [L.input('K', { prompt: 3, kv: 2, h: 8 }), L.input('V', { prompt: 3, kv: 2, h: 8 })]
+  const gate = L.input('gate', {})
+  const host = {
+    projectKey: () => pipe(K, L.rename({ prompt: 'token' })),
+    projectValue: () => pipe(V, L.rename({ prompt: 'token' })),
+    call: causalAttention(8),
+  }
+  const prompt = L.input('prompt', { prompt: 3, in: 16 })
+  const y = adapter.apply(defaultsOf(adapter))({ prompt, gate }, x as never, host, {}) as L.AnyTensor
+  return { name: 'llama-adapter', program: both('prompted', y, { ...x, K, V, gate }), sizes: tokens, ids: 4 }
+}
+
+const rows = (): ReadonlyArray<Animal> => {
+  const x = L.input('x', { token: 'T', in: 'D' })
+  const gain = L.input('gain', { in: 'D' })
+  const sizes = [
+    { T: 3, D: 20 },
+    { T: 17, D: 7 },
+  ]
+  return [
+    { name: 'softmax', program: both('softmax', pipe(x, L.softmax('in')), { x }), sizes, ids: 4 },
+    { name: 'rms-norm', program: both('norm', rmsNorm(gain, 1e-5)(x), { x, gain }), sizes, ids: 4 },
+  ]
+}
+
+const loss = (): Animal => {
+  const x = L.input('x', { token: 'T', in: 6 })
+  const W = L.input('W', { vocab: 37, in: 6 })
+  const targets = L.input('targets', { token: 'T' }, 'i32')
+  return {
+    name: 'loss',
+    program: both('loss', tokenLoss(pipe(x, L.dot(W, 'in')), targets), { x }),
+    sizes: [{ T: 5 }, { T: 18 }],
+    ids: 37,
+  }
+}
+
+const config = {
+  ...{ dim: 16, hidden: 24, layers: 1, heads: 4, kvHeads: 2, headDim: 4, vocab: 20 },
+  ...{ normEps: 1e-5, ropeTheta: 10000, tied: true, maxPositions: 16, eos: [] },
+}
+const recipe = { steps: 1, rows: 2, length: 6, peak: 1e-2, warmup: 1, seed: 0, clip: 1, optimiser: adamW() }
+
+const step = (name: string): Animal => {
+  const adapter = get(adapterNamed(name))
+  const grafted = get(graftOnto(llamaSites(config), adapter, { ...defaultsOf(adapter), ...smallest[name] }))
+  return { name: `step with ${name}`, program: get(stepProgram(config, grafted, recipe)), sizes: [{}], ids: 20 }
+}
+
+export const zoo: ReadonlyArray<Animal> = [
+  ...registry.flatMap((a) => linear(a) ?? []),
+  prompted(),
+  attention(),
+  ...rows(),
+  loss(),
+  step('lora'),
+  step('llama-adapter'),
+]
+
+/** Numbers of order one for a program's inputs, at these sizes. */
+export const inputsFor = (p: Program, sizes: Sizes, seed: number, ids: number): Values => {
+  const d = diceOf(seed)
+  return Object.fromEntries(
+    p.inputs.map(({ name, node }) => {
+      const dims = node.type.dims.map((a) => ({ name: a.name, size: get(evalDim(a.size, sizes)) }))
+      const length = dims.reduce((s, a) => s * a.size, 1)
+      const { dtype } = node.type
+      // second moments are never negative
+      const low = name.startsWith('v.') ? 0 : -1
+      const one = (): number =>
+        dtype === 'i32'
+          ? d.int(0, ids - 1)
+          : dtype === 'u32'
+            ? d.int(0, 2 ** 31)
+            : Math.fround(low + (1 - low) * d.real())
+      return [name, { dims, data: Float64Array.from({ length }, one) }]
+    }),
+  )
+}
