@@ -1,7 +1,7 @@
 /** Writes FEATURES.md from the tables: `npm run features`; with `--check`, fails where the file is not up to date. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { registry } from '../src/adapters/registry.ts'
-import { onGpuJs, standardLaws, targetsAgree } from '../src/adapters/laws/index.ts'
+import { onTarget, standardLaws, targetsAgree } from '../src/adapters/laws/index.ts'
 import { primitives } from '../src/dsl/primitive.ts'
 import { scalarOps, type ScalarOp } from '../src/dsl/scalar.ts'
 import { format, resolveConfig } from 'prettier'
@@ -31,7 +31,7 @@ const missing: ReadonlyArray<readonly [string, string]> = [
   ['Windows', 'never run there'],
 ]
 
-const always = [...standardLaws, targetsAgree('gpujs', onGpuJs)]
+const always = [...standardLaws, targetsAgree('gpujs', onTarget('gpujs'))]
 const stated = [
   ...new Map(
     registry

@@ -95,7 +95,7 @@ describe('scion laws and explain', () => {
       readonly laws: ReadonlyArray<object>
       readonly mutation: ReadonlyArray<object>
     }
-    expect(Object.keys(json)).toEqual(['laws', 'mutation'])
+    expect(Object.keys(json)).toEqual(['laws', 'mutation', 'ready'])
     for (const law of json.laws)
       expect(Object.keys(law).slice(0, 7)).toEqual(['adapter', 'law', 'verdict', 'cases', 'vacuous', 'worst', 'seed'])
     expect(ran.code).toBe(0)

@@ -16,18 +16,18 @@ import {
 import { proveEqual } from '../autodiff/prove/index.ts'
 import { collect } from '../adapters/files/codec.ts'
 import { findAdapters } from './adapters.ts'
-import { adaptersArgument, integer, seed, withExamples, withJson } from './options.ts'
+import { adaptersArgument, integer, seed, withExamples, withJson, withTarget, type CommonOptions } from './options.ts'
+import { askTarget, readyTeller } from './ready.ts'
 import { startProgress } from './progress.ts'
 import { defaultsOf, siteProgram, typicalSizes } from './site-program.ts'
 import { printJson, type Runner, type Terminal, type Work } from './terminal.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
-interface LawsOptions {
+interface LawsOptions extends CommonOptions {
   readonly runs: number
   readonly seed: number
   readonly mutants: boolean
-  readonly json?: true
 }
 
 // ------------------------------------------------------------------------------------- as JSON
@@ -144,17 +144,26 @@ const check =
   async () => {
     const found = E.flatMap(await findAdapters(names), (adapters) => collect(adapters.map(wellFormed)))
     if (E.isLeft(found)) return found
+    const ready = askTarget(options.target)
+    if (E.isLeft(ready)) return ready
+    const teller = readyTeller(terminal)
+    teller.onReady(ready.right)
     const bar = startProgress(terminal, 'laws')
     const report = runLaws(found.right, {
       runs: options.runs,
       seed: options.seed,
       mutation: options.mutants,
       prover: proveEqual,
+      target: options.target,
       onProgress: ({ adapter, step, done, of }) => bar.update(done, of, `${adapter} ${step}`),
     })
     bar.stop()
     if (options.json)
-      printJson(terminal, { laws: report.laws.map(lawJson), mutation: report.mutation.map(mutationJson) })
+      printJson(terminal, {
+        laws: report.laws.map(lawJson),
+        mutation: report.mutation.map(mutationJson),
+        ready: teller.told(),
+      })
     else print(terminal, report)
     return E.right(passes(report) ? 0 : 1)
   }
@@ -162,19 +171,21 @@ const check =
 export const lawsVerb = ({ run, terminal }: Runner): Command =>
   withExamples(
     withJson(
-      new Command('laws')
-        .summary('prove, test or refute the laws of adapters')
-        .description(
-          'Checks adapters against the laws: identity at init, merging, orthogonality and more. Each law is proved for all ' +
-            'sizes, tested under a computed bound, or refuted with a smallest counterexample. Then faults are planted in the ' +
-            'adapter (mutants), and the laws have to notice. Exit code 1 if a law is refuted, or holds where the adapter ' +
-            'states that it fails, or if more than 5 % of the mutants go unnoticed.',
-        )
-        .addArgument(adaptersArgument)
-        .option('--runs <n>', 'random cases of each law', integer(1, 1_000_000), 100)
-        .option('--seed <n>', 'of the random cases', seed, 0)
-        .option('--no-mutants', 'leave the mutation score out'),
-      '{laws: [...], mutation: [...]}',
+      withTarget(
+        new Command('laws')
+          .summary('prove, test or refute the laws of adapters')
+          .description(
+            'Checks adapters against the laws: identity at init, merging, orthogonality and more. Each law is proved for all ' +
+              'sizes, tested under a computed bound, or refuted with a smallest counterexample. Then faults are planted in the ' +
+              'adapter (mutants), and the laws have to notice. Exit code 1 if a law is refuted, or holds where the adapter ' +
+              'states that it fails, or if more than 5 % of the mutants go unnoticed.',
+          )
+          .addArgument(adaptersArgument)
+          .option('--runs <n>', 'random cases of each law', integer(1, 1_000_000), 100)
+          .option('--seed <n>', 'of the random cases', seed, 0)
+          .option('--no-mutants', 'leave the mutation score out'),
+      ),
+      '{laws: [...], mutation: [...], ready: {target, reason}}',
     ),
     ['scion laws', 'scion laws lora hra --runs 20', 'scion laws ./mine.ts --seed 7 --json'],
   ).action((names: ReadonlyArray<string>, options: LawsOptions) => run(check(names, options, terminal)))
