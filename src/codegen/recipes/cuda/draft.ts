@@ -13,6 +13,7 @@ import {
   type Expr,
   type Index,
   type Kernel,
+  type Place,
   type Space,
   type Stmt,
   type Storage,
@@ -52,6 +53,10 @@ export interface Draft {
   ) => ReadonlyArray<Stmt>
   /** the value goes to the node's output buffer */
   readonly put: (n: Node, at: Position, value: Expr) => Stmt
+  /** the node is read from a buffer as it is */
+  readonly isBuffer: (n: Node) => boolean
+  /** where in its buffer it is read */
+  readonly placeOf: (n: Node, at: Position) => Place
   /** the value in the node's output buffer, where this block has put it */
   readonly stored: (n: Node, at: Position) => Expr
   readonly finish: (body: ReadonlyArray<Stmt>) => Recipe
@@ -233,6 +238,8 @@ export const draftOf = (groups: ReadonlyArray<Group>): Draft => {
         n.type.dims.map((d) => at.get(d.name)!),
         value,
       ),
+    isBuffer: (n) => (n.op === 'input' || isParam.has(n)) && !homes.has(n),
+    placeOf: (n, at) => ({ buffer: param(n), at: n.type.dims.map((d) => at.get(d.name)!) }),
     stored: (n, at) =>
       read(
         outputs[stored.indexOf(n)]!.name,

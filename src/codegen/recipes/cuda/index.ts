@@ -3,7 +3,10 @@ import * as E from 'fp-ts/lib/Either.js'
 import { literal } from '../../../dsl/dim.ts'
 import type { Checked } from '../../../dsl/fault.ts'
 import type { Group } from '../../group.ts'
-import { draftOf, type Recipe } from './draft.ts'
+import type { Stmt } from '../../kernel.ts'
+import { contractionOf, tileFor } from './axes.ts'
+import { contraction } from './contraction.ts'
+import { draftOf, type Draft, type Recipe } from './draft.ts'
 import { rows } from './rows.ts'
 
 export type { Recipe } from './draft.ts'
@@ -17,9 +20,15 @@ const sharedBytes = ({ kernel }: Recipe): number =>
     0,
   )
 
+const nestFor = (draft: Draft, g: Group): Stmt | undefined => {
+  const c = contractionOf(g)
+  const tile = c === undefined ? undefined : tileFor(c)
+  return c === undefined || tile === undefined ? rows(draft, g) : contraction(draft, c, tile, g.stored)
+}
+
 const together = (groups: ReadonlyArray<Group>): Checked<Recipe> => {
   const draft = draftOf(groups)
-  const nests = groups.map((g) => ({ g, nest: rows(draft, g) }))
+  const nests = groups.map((g) => ({ g, nest: nestFor(draft, g) }))
   const failed = nests.find((n) => n.nest === undefined)
   return failed !== undefined
     ? E.left([
