@@ -88,7 +88,7 @@ export default adapter({
 /** text of any characters, most of them those that mean something in a page */
 const hostile = fc.string({
   unit: fc.oneof(
-    { weight: 3, arbitrary: fc.constantFrom(...'<>&"\'/=!-a\u0000\u0007\n') },
+    { weight: 3, arbitrary: fc.constantFrom(...Array.from('<>&"\'/=!-a\u0000\u0007\n')) },
     fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }),
   ),
   maxLength: 20,
