@@ -13,11 +13,14 @@ import type { Value } from '../dsl/value.ts'
 import { assemble } from './assemble.ts'
 import type { Arrays, Executable, Running } from './executable.ts'
 import { compileOracle } from './oracle.ts'
-import { stages, type Stages } from './pipeline.ts'
-import type { Launch } from './plan.ts'
+import type { Fused } from './fuse.ts'
+import { compileNative, type Native } from './native.ts'
+import { blockStages, stages, type BlockStages, type Stages } from './pipeline.ts'
+import { printSourceC } from './print/c-function.ts'
 import { emptyReport, reportOf, type Report } from './report.ts'
-import { printKernelC } from './print/c/kernel.ts'
-import { findCompiler, loadC, widestVectors } from './runtime/c.ts'
+import { reportOfGroups } from './report-groups.ts'
+import { findCompiler, widestVectors } from './runtime/c.ts'
+import { scheduleOf, type Schedule } from './schedule.ts'
 import { loadGpuJs, type Mode } from './runtime/gpujs.ts'
 
 export type { Arrays, Executable, Numbers, Results, Running } from './executable.ts'
@@ -60,31 +63,38 @@ const compileGpuJs = (program: Program, options: CompileOptions, reason: string)
     ),
   )
 
-/** the body of a launch's function, as wide as this machine's vectors */
-const sourceC = ({ kernel }: Launch): string => printKernelC(kernel, widestVectors()).body
-
 const compileC = (program: Program, options: CompileOptions, reason: string): Checked<Executable> =>
-  pipe(
-    stages(program, options.sizes ?? {}, simplify),
-    E.chain((s) =>
-      pipe(
-        assemble(s, options.frozen ?? {}, ({ launches, inputs, constants, results }) =>
-          loadC(
-            { launches, inputs, constants: constants.map((c) => c.shape), results },
-            constants.map((c) => c.data),
-          ),
-        ),
-        E.map(({ run, runNow, dispose }) => ({
-          target: 'c',
-          reason,
-          run,
-          runNow,
-          dispose,
-          report: reportOf(s.plan, 'c', sourceC),
-        })),
-      ),
+  E.map(({ run, runNow, dispose, stages: { fused }, schedule, source }: Native) => ({
+    target: 'c',
+    reason,
+    run,
+    runNow,
+    dispose,
+    report: reportC(
+      fused,
+      schedule,
+      source.functions.map((f) => f.source),
+      options.sizes ?? {},
+    ),
+  }))(
+    compileNative(
+      program,
+      {
+        ...(options.sizes === undefined ? {} : { sizes: options.sizes }),
+        ...(options.frozen === undefined ? {} : { frozen: options.frozen }),
+      },
+      simplify,
     ),
   )
+
+/** every group with the function that runs it */
+const reportC = (fused: Fused, { launches }: Schedule, functions: ReadonlyArray<string>, sizes: Sizes): Report => {
+  const kernelOf = new Map(launches.flat().map((c) => [c.group, c.kernel]))
+  return reportOfGroups(fused, 'c', sizes, (g) => {
+    const kernel = kernelOf.get(g) ?? -1
+    return { source: functions[kernel] ?? '', key: String(kernel) }
+  })
+}
 
 /** c where a compiler is found and takes the program, else gpujs; options of gpu.js ask for it */
 const compileFastest = (program: Program, options: CompileOptions): Checked<Executable> => {
@@ -143,10 +153,31 @@ export const compile =
   async () =>
     compileNow(program, options)
 
+/** The C target's report without a compiler: what would be printed for this machine's vectors. */
+const explainC = (program: Program, sizes: Sizes): Checked<Report> =>
+  E.map(({ fused }: BlockStages) => {
+    const width = widestVectors()
+    const schedule = scheduleOf(fused, { width, isFrozen: () => false })
+    return reportC(
+      fused,
+      schedule,
+      printSourceC(schedule.kernels, width).functions.map((f) => f.source),
+      sizes,
+    )
+  })(blockStages(program, 'c', sizes, simplify))
+
 /** What `compile` would make for a target, without making it; the oracle has no kernels. */
-export const explain = (program: Program, sizes: Sizes = {}, target: TargetName = 'auto'): Checked<Report> =>
-  target === 'oracle'
-    ? E.right(emptyReport(program.name, target))
-    : E.map((s: Stages) => (target === 'c' ? reportOf(s.plan, 'c', sourceC) : reportOf(s.plan, 'gpujs')))(
-        stages(program, sizes, simplify),
-      )
+export const explain = (program: Program, sizes: Sizes = {}, target: TargetName = 'auto'): Checked<Report> => {
+  switch (target) {
+    case 'oracle':
+      return E.right(emptyReport(program.name, target))
+    case 'c':
+      return explainC(program, sizes)
+    case 'auto':
+      return E.isRight(findCompiler()) ? explainC(program, sizes) : explain(program, sizes, 'gpujs')
+    case 'gpujs':
+      return E.map((s: Stages) => reportOf(s.plan, 'gpujs'))(stages(program, sizes, simplify))
+    default:
+      return target satisfies never
+  }
+}

@@ -13,7 +13,7 @@ import { originOf } from './fuse/alias.ts'
 import { givensOf, type Given, type Givens } from './givens.ts'
 import { checkFrozen, type concreteDims } from './oracle.ts'
 import { bind, blockStages, type BlockStages } from './pipeline.ts'
-import type { Argument, Width } from './recipes/c/index.ts'
+import type { Argument } from './recipes/c/index.ts'
 import { findCompiler } from './runtime/c.ts'
 import { addressOf, behind, loadKernels, sizeAt, type KernelsC } from './runtime/kernels-c.ts'
 import { elementsOf, livesOf, placeValues, scheduleOf, type Schedule } from './schedule.ts'
@@ -68,7 +68,7 @@ export const compileNative = (
     E.bind('compiler', () => findCompiler()),
     E.let('givens', ({ bound, known, stages }) => givensOf(bound, stages.split, known, 'c', sizes)),
     E.let('schedule', ({ stages, givens, compiler }) =>
-      scheduleOf(stages.fused, { width: compiler.widest as Width, isFrozen: givens.isCaptured }),
+      scheduleOf(stages.fused, { width: compiler.widest, isFrozen: givens.isCaptured }),
     ),
     E.bind('kernels', ({ schedule }) => loadKernels(schedule.kernels, { threads: threads > 1 })),
     E.map(({ bound, stages, givens, schedule, kernels }): Native => {

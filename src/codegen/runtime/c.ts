@@ -12,6 +12,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js'
 import type { NonEmptyArray } from 'fp-ts/lib/NonEmptyArray.js'
 import koffi from 'koffi'
 import type { Checked, Fault } from '../../dsl/fault.ts'
+import type { Width } from '../recipes/c/tiles.ts'
 import { printC, type ProgramC, type Sequence } from '../print/c.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -22,7 +23,7 @@ export interface Compiler {
   /** what `-march=native` depends on */
   readonly cpu: string
   /** floats in the machine's widest vectors */
-  readonly widest: number
+  readonly widest: Width
 }
 
 export interface LoadedC {
@@ -62,10 +63,10 @@ const cpuFlags = (): string => {
   }
 }
 
-const widestOf = (cpu: string): number => (cpu.includes('avx512f') ? 16 : cpu.includes('avx') ? 8 : 4)
+const widestOf = (cpu: string): Width => (cpu.includes('avx512f') ? 16 : cpu.includes('avx') ? 8 : 4)
 
 /** floats in this machine's widest vectors */
-export const widestVectors = (): number => widestOf(cpuFlags())
+export const widestVectors = (): Width => widestOf(cpuFlags())
 
 const probe = (command: string): Checked<Compiler> =>
   E.tryCatch(

@@ -113,7 +113,7 @@ INLINE float exp_f32(float x) { return exp_w(bc(x))[0]; }
 INLINE float tanh_f32(float x) { return tanh_w(bc(x))[0]; }
 #define expf exp_f32
 #define tanhf tanh_f32
-#define LANE_BY_LANE(f) INLINE vf f##_w(vf x) { float t[W]; STORE(t, x); for (int i = 0; i < W; i++) t[i] = f##f(t[i]); return LOAD(t); }
+#define LANE_BY_LANE(name) INLINE vf name##_w(vf x) { float t[W]; STORE(t, x); for (int i = 0; i < W; i++) t[i] = name##f(t[i]); return LOAD(t); }
 ${LANE_BY_LANE.map((f) => `LANE_BY_LANE(${f})`).join('\n')}
 INLINE vf pow_w(vf x, vf y) { vf z = x; for (int i = 0; i < W; i++) z[i] = powf(x[i], y[i]); return z; }
 `

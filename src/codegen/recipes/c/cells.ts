@@ -6,7 +6,7 @@ import type { Group } from '../../group.ts'
 import type { Kernel, Role, Stmt } from '../../kernel.ts'
 import { shareWork } from '../../share.ts'
 import { buffer } from '../../statements.ts'
-import type { Argument } from './contraction.ts'
+import type { Argument } from './operands.ts'
 import { loopsOf, namer, spaceOf, type Make, type Naming } from './space.ts'
 
 export interface Recipe {

@@ -8,7 +8,7 @@ import { tileAxis, tiledC } from './tiled.ts'
 import type { Width } from './tiles.ts'
 
 export type { Recipe } from './cells.ts'
-export type { Argument, Packed } from './contraction.ts'
+export type { Argument, Packed } from './operands.ts'
 export type { Width } from './tiles.ts'
 
 export interface Options {

@@ -21,7 +21,7 @@ import {
 import { shareWork } from '../../share.ts'
 import { loopOver, within } from '../../statements.ts'
 import { kernelName, memoryOf, type Recipe } from './cells.ts'
-import type { Argument, Packed } from './contraction.ts'
+import type { Argument, Packed } from './operands.ts'
 import { contiguity, indexMentions, usesOf, vectorLoop, type Naming } from './space.ts'
 import type { Scene } from './scene.ts'
 import { stageAt } from './stages.ts'
