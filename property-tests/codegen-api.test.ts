@@ -121,7 +121,7 @@ describe('refused', () => {
   test('rounding to f16, by name', async () => {
     const p = program({ y: pipe(L.input('x', { i: 2 }), L.cast('f16')) })
     expect(faultOf(await compile(p, { target: 'gpujs' })())).toMatch(
-      /gpujs: cast: expected f32, for gpu.js stores f32 and cannot round to f16/,
+      /gpujs: cast: expected f32, for gpujs stores f32 and does not round to f16/,
     )
   })
   test('integers that f32 does not hold', async () => {
@@ -151,7 +151,7 @@ describe('read', () => {
     const s = get(stages(relu, {}, (p) => p))
     expect(showClusters(s.clusters)).toMatch(/\[dot const max\] output/)
     expect(s.plan.launches.map((l) => showKernel(l.kernel)).join('')).toMatchInlineSnapshot(`
-      "kernel (a[4, 8], b[8, 8]) -> out[4, 8]
+      "kernel cell (a[4, 8], b[8, 8]) -> out[4, 8]
         grid y < 4
           grid x < 8
             let s0 = unit of sum
