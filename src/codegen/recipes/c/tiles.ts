@@ -140,30 +140,29 @@ interface Extent {
   readonly batch: number
 }
 
-/** rows of a block: what stays in the second-level cache; at least two blocks where that costs nothing */
+/** a block at least so long along a side packs the other side's operand again for little (about 10/length of its work) */
+const WORTH = { rows: 96, columns: 320 } as const
+const MUCH = 2 ** 20
+
+/** Rows of a block: what stays in the second-level cache. Two blocks, for two threads, where that costs little. */
 const blockOf = (t: Tile, width: number, e: Extent, isPrepared: boolean, isLong: boolean): Cut['block'] => {
   const columns = t.vectors * width
-  const most = Math.max(
-    t.rows,
-    Math.min(ceilTo(256, t.rows), Math.floor(LARGEST_LEFT / Math.max(1, e.k) / t.rows) * t.rows),
-  )
-  const isMuch = e.m * e.n * e.k * e.batch >= 2 ** 20
-  const wanted = isMuch && e.batch < 4 ? Math.ceil(4 / e.batch) : 1
-  const rowBlocks = Math.max(1, Math.ceil(e.m / most), isPrepared && e.m >= 8 * t.rows ? Math.min(2, wanted) : 1)
-  const fewer = Math.max(1, Math.ceil(wanted / rowBlocks / 2))
-  const atMost = isLong ? 512 : LARGEST_COLUMNS
-  const columnBlocks = Math.max(
-    1,
-    Math.ceil(e.n / atMost),
-    e.m <= 2 * t.rows
-      ? Math.min(wanted, Math.ceil(e.n / (2 * columns)))
-      : rowBlocks === 1
-        ? Math.min(fewer, Math.ceil(e.n / columns))
-        : 1,
-  )
+  const inCache = Math.floor(LARGEST_LEFT / Math.max(1, e.k) / t.rows) * t.rows
+  const mostRows = Math.max(t.rows, Math.min(ceilTo(256, t.rows), inCache))
+  const mostColumns = isLong ? LARGEST_COLUMNS / 2 : LARGEST_COLUMNS
+  const [rowBlocks, columnBlocks] = [Math.max(1, Math.ceil(e.m / mostRows)), Math.max(1, Math.ceil(e.n / mostColumns))]
+  const isAlone = e.batch * rowBlocks * columnBlocks < 2 && e.m * e.n * e.k >= MUCH
+  const isThin = e.m <= 2 * t.rows
+  const [moreRows, moreColumns] = !isAlone
+    ? [1, 1]
+    : !isThin && e.m >= 2 * WORTH.rows && (isPrepared || e.m >= e.n / 2)
+      ? [2, 1]
+      : isThin || e.n >= 2 * WORTH.columns
+        ? [1, 2]
+        : [1, 1]
   return {
-    rows: ceilTo(Math.ceil(Math.max(1, e.m) / rowBlocks), t.rows),
-    columns: ceilTo(Math.ceil(Math.max(1, e.n) / columnBlocks), columns),
+    rows: ceilTo(Math.ceil(Math.max(1, e.m) / (rowBlocks * moreRows)), t.rows),
+    columns: ceilTo(Math.ceil(Math.max(1, e.n) / (columnBlocks * moreColumns)), columns),
   }
 }
 
