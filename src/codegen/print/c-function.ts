@@ -204,8 +204,9 @@ export interface SourceC {
 export const printSourceC = (kernels: ReadonlyArray<Kernel>, width: number): SourceC => {
   const taken = new Set<string>()
   const functions = kernels.map((k) => {
-    let name = k.name
-    for (let i = 2; taken.has(name); i++) name = `${k.name}_${String(i)}`
+    // a suffix, for a kernel may be called as a function of libm is
+    let name = `${k.name}_kernel`
+    for (let i = 2; taken.has(name); i++) name = `${k.name}_kernel_${String(i)}`
     taken.add(name)
     return printFunctionC(k, width, name)
   })
