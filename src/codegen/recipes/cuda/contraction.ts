@@ -9,7 +9,17 @@
  */
 import { dim, literal, subDim, type Dim } from '../../../dsl/dim.ts'
 import type { Axis, Node } from '../../../dsl/node.ts'
-import { addIndex, axisIndex, divIndex, isAtMost, minIndex, modIndex, scaleIndex, shiftIndex, whole } from '../../affine.ts'
+import {
+  addIndex,
+  axisIndex,
+  divIndex,
+  isAtMost,
+  minIndex,
+  modIndex,
+  scaleIndex,
+  shiftIndex,
+  whole,
+} from '../../affine.ts'
 import type { Position } from '../../expression.ts'
 import type { Expr, Index, Stmt } from '../../kernel.ts'
 import { depthFor, THREADS, type Contraction, type Product, type Tile } from './axes.ts'
@@ -90,16 +100,18 @@ const passesOf = (draft: Draft, { products }: Contraction, tile: Tile): Readonly
 
 // -------------------------------------------------------------------------------------- staging
 
-/** i, or the last of the extent where the tile reaches beyond it */
-const within = (i: Index, extent: Dim): Index => minIndex(i, whole(subDim(extent, 1)))
+/** tiles cover the extent exactly */
+const isExact = (extent: Dim, tile: number): boolean => (literal(extent) ?? 1) % tile === 0
+
+/** i, or the last of the extent (of the last `each`) where the tile reaches beyond it */
+const within = (i: Index, extent: Dim, tile: number, each = 1): Index =>
+  isExact(extent, tile) ? i : minIndex(i, whole(subDim(extent, each)))
 
 /** the tile's cells, shared out over the threads */
 const overThreads = (w: Where, cells: number, body: (cell: Index) => Body): Body => {
   const name = w.draft.fresh('cell')
   if (cells % THREADS !== 0 || cells === 0)
-    return [
-      repeat('loop', name, dim(cells), body(axisIndex(name, cells)), { from: w.thread, step: THREADS }),
-    ]
+    return [repeat('loop', name, dim(cells), body(axisIndex(name, cells)), { from: w.thread, step: THREADS })]
   const turns = cells / THREADS
   const turn = w.draft.fresh('turn')
   return turns === 1
@@ -135,8 +147,7 @@ const scaledBy = (t: Staged, value: Expr, factor: Expr | undefined): Expr => {
 
 const stageTile = (w: Where, pass: Pass, t: Staged, k0: Index): Body => {
   const { draft, c, tile } = w
-  const [axes, first, extent] =
-    t.side === 'left' ? ([c.m, w.m0, tile.m] as const) : ([c.n, w.n0, tile.n] as const)
+  const [axes, first, extent] = t.side === 'left' ? ([c.m, w.m0, tile.m] as const) : ([c.n, w.n0, tile.n] as const)
   const [size, steps] = [extentOf(axes), extentOf(pass.over)]
   const isDeep = isDeepFirst(t.node, pass.over)
   const fours = isByFours(w, t, pass, isDeep)
@@ -149,15 +160,11 @@ const stageTile = (w: Where, pass: Pass, t: Staged, k0: Index): Body => {
     const [i, k] = isDeep ? [slow, fast] : [fast, slow]
     const names = { i: draft.fresh('i'), k: draft.fresh('k') }
     // four that begin within the extent end within it: both are multiples of four
-    const own = fours && !isDeep ? minIndex(addIndex(first, i), whole(subDim(size, 4))) : within(addIndex(first, i), size)
+    const own = within(addIndex(first, i), size, extent, isDeep ? 1 : each)
     const step = addIndex(k0, k)
-    const isInside = isAtMost(step, subDim(steps, 1)) || (literal(steps) ?? 1) % pass.depth === 0
-    const clamped = isInside ? step : fours && isDeep ? minIndex(step, whole(subDim(steps, 4))) : within(step, steps)
-    const at = joined(
-      w.batch,
-      pointAt(axes, axisIndex(names.i, size)),
-      pointAt(pass.over, axisIndex(names.k, steps)),
-    )
+    const isInside = isAtMost(step, subDim(steps, 1)) || isExact(steps, pass.depth)
+    const clamped = isInside ? step : within(step, steps, pass.depth, isDeep ? each : 1)
+    const at = joined(w.batch, pointAt(axes, axisIndex(names.i, size)), pointAt(pass.over, axisIndex(names.k, steps)))
     const bound = [
       ...(size.key === '1' ? [] : [named(names.i, size, own)]),
       ...(steps.key === '1' ? [] : [named(names.k, steps, clamped)]),
@@ -179,7 +186,12 @@ const stageTile = (w: Where, pass: Pass, t: Staged, k0: Index): Body => {
       ...bound,
       call('load4', [{ buffer: four, at: [whole(0)] }, draft.placeOf(t.node, at)]),
       ...(plain
-        ? [call('store4', [{ buffer: t.buffer, at: [k, i] }, { buffer: four, at: [whole(0)] }])]
+        ? [
+            call('store4', [
+              { buffer: t.buffer, at: [k, i] },
+              { buffer: four, at: [whole(0)] },
+            ]),
+          ]
         : draft.evaluate(factor, ([f]) => [
             unrolled(lane, 4, [store(t.buffer, to, masked(scaledBy(t, read(four, [l]), f)))]),
           ])),
@@ -223,7 +235,10 @@ const multiply = (w: Where, pass: Pass, r: Registers): Stmt => {
   const name = draft.fresh('step')
   const k = axisIndex(name, pass.depth)
   const across = tile.n / tile.nr
-  const [row, column] = [scaleIndex(tile.mr, divIndex(w.thread, across)), scaleIndex(tile.nr, modIndex(w.thread, across))]
+  const [row, column] = [
+    scaleIndex(tile.mr, divIndex(w.thread, across)),
+    scaleIndex(tile.nr, modIndex(w.thread, across)),
+  ]
   const out: Stmt[] = []
   let loaded = { left: '', right: '' }
   for (const p of pass.products) {
@@ -245,12 +260,7 @@ const runPass = (w: Where, pass: Pass, r: Registers): Body => {
   const name = w.draft.fresh('k0')
   const isOne = (literal(steps) ?? Infinity) <= pass.depth
   const k0 = isOne ? whole(0) : axisIndex(name, steps)
-  const body: Body = [
-    ...pass.tiles.flatMap((t) => stageTile(w, pass, t, k0)),
-    barrier,
-    multiply(w, pass, r),
-    barrier,
-  ]
+  const body: Body = [...pass.tiles.flatMap((t) => stageTile(w, pass, t, k0)), barrier, multiply(w, pass, r), barrier]
   return isOne ? body : [repeat('loop', name, steps, body, { step: pass.depth })]
 }
 
@@ -273,22 +283,15 @@ const epilogue = (w: Where, stored: ReadonlyArray<Node>, r: Registers): Body => 
     c.accumulators.forEach((a) => draft.forget(a.node))
     const bind = (name: string, size: Dim, value: Index, body: Body): Body =>
       size.key === '1' ? body : [named(name, size, value), ...body]
-    return [
-      when(rowOf(i), dim(0), m, [
-        when(columnOf(j), dim(0), n, bind(names.row, m, rowOf(i), bind(names.column, n, columnOf(j), values))),
-      ]),
-    ]
+    const bound = bind(names.row, m, rowOf(i), bind(names.column, n, columnOf(j), values))
+    const columns = isExact(n, tile.n) ? bound : [when(columnOf(j), dim(0), n, bound)]
+    return isExact(m, tile.m) ? columns : [when(rowOf(i), dim(0), m, columns)]
   })
 }
 
 // ------------------------------------------------------------------------------------- the nest
 
-export const contraction = (
-  draft: Draft,
-  c: Contraction,
-  tile: Tile,
-  stored: ReadonlyArray<Node>,
-): Stmt => {
+export const contraction = (draft: Draft, c: Contraction, tile: Tile, stored: ReadonlyArray<Node>): Stmt => {
   const [m, n, batch] = [extentOf(c.m), extentOf(c.n), extentOf(c.batch)]
   const names = { batch: draft.fresh('batch'), m0: draft.fresh('m0'), n0: draft.fresh('n0') }
   const w: Where = {
@@ -314,4 +317,3 @@ export const contraction = (
   })
   return batch.key === '1' ? tiles : repeat('block', names.batch, batch, [tiles])
 }
-

@@ -45,7 +45,8 @@ export interface Draft {
   /** from here on the node is read there */
   readonly settle: (n: Node, home: Home) => void
   readonly forget: (n: Node) => void
-  readonly isHome: (n: Node) => boolean
+  /** the next group begins: nothing of this one is left */
+  readonly forgetAll: () => void
   /** statements that evaluate, each shared part once, and then use the values */
   readonly evaluate: (
     wanted: ReadonlyArray<Wanted>,
@@ -230,7 +231,7 @@ export const draftOf = (groups: ReadonlyArray<Group>): Draft => {
     local,
     settle: (n, home) => void homes.set(n, home),
     forget: (n) => void homes.delete(n),
-    isHome: (n) => homes.has(n),
+    forgetAll: () => homes.clear(),
     evaluate,
     put: (n, at, value) =>
       store(

@@ -21,6 +21,7 @@ const sharedBytes = ({ kernel }: Recipe): number =>
   )
 
 const nestFor = (draft: Draft, g: Group): Stmt | undefined => {
+  draft.forgetAll()
   const c = contractionOf(g)
   const tile = c === undefined ? undefined : tileFor(c)
   return c === undefined || tile === undefined ? rows(draft, g) : contraction(draft, c, tile, g.stored)
