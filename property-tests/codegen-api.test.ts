@@ -36,6 +36,18 @@ describe('targets', () => {
     expect(Array.from(out['z']!)).toEqual([9, 12, 15])
   })
 
+  test.each(['gpujs', 'oracle', 'auto'] as const)('%s fills the arrays it is given', async (target) => {
+    const executable = get(await compile(doubled, { target, sizes: { n: 2 } })())
+    const into = { z: new Float32Array(3) }
+    const out = get(await executable.run(inputs, into)())
+    expect(out['z']).toBe(into.z)
+    expect(Array.from(into.z)).toEqual([9, 12, 15])
+    expect(Array.from(out['y']!)).toEqual([2, 4])
+    expect(faultOf(await executable.run(inputs, { z: new Float32Array(2) })())).toMatch(/output 'z'.*3 numbers.*2/)
+    expect(faultOf(await executable.run(inputs, { q: new Float32Array(2) })())).toMatch(/output 'q'.*one of/)
+    executable.dispose()
+  })
+
   test('the cpu backend on request, and it says so', async () => {
     const executable = get(await compile(doubled, { target: 'gpujs', mode: 'cpu', sizes: { n: 2 } })())
     expect(executable.target).toBe('gpujs (cpu)')

@@ -1,37 +1,17 @@
 /** A plan bound to a target: where every launch finds its arguments, and where the program's outputs come from. */
 import * as E from 'fp-ts/lib/Either.js'
-import { pipe } from 'fp-ts/lib/function.js'
+import { flow, pipe } from 'fp-ts/lib/function.js'
 import * as TE from 'fp-ts/lib/TaskEither.js'
-import type { Checked, Fault } from '../dsl/fault.ts'
-import { evaluate } from '../dsl/interpret.ts'
+import type { Checked } from '../dsl/fault.ts'
 import type { Node } from '../dsl/node.ts'
 import { layOut, sameDims, type Value } from '../dsl/value.ts'
-import type { Arrays, Executable, Results, Running } from './executable.ts'
-import { checkFrozen, checkInputs, concreteDims, valuesOf } from './oracle.ts'
+import { checkInto, pour, type Arrays, type Executable, type Results, type Running } from './executable.ts'
+import { givensOf, type Given } from './givens.ts'
+import { checkFrozen, concreteDims } from './oracle.ts'
 import type { Stages } from './pipeline.ts'
 import type { Launch } from './plan.ts'
 import type { Source } from './runtime/gpujs.ts'
 import { count } from './sizes.ts'
-
-/** whole numbers from here on are not exact in f32 */
-const EXACT = 2 ** 24
-
-/** integers must survive the way through f32 */
-const checkExact = (name: string, node: Node, data: ArrayLike<number>): ReadonlyArray<Fault> => {
-  if (node.type.dtype !== 'i32') return []
-  for (let i = 0; i < data.length; i++)
-    if (!(Math.abs(data[i]!) < EXACT))
-      return [
-        {
-          at: `input '${name}'`,
-          expected: 'whole numbers below 2^24, for gpu.js stores f32',
-          actual: `${String(data[i])} at ${String(i)}`,
-        },
-      ]
-  return []
-}
-
-const toF32 = (data: ArrayLike<number>): Float32Array => (data instanceof Float32Array ? data : Float32Array.from(data))
 
 /** a pass may have made a node of the same value whose axes lie in another order; the caller was promised the program's own */
 const inOrder = (data: Float32Array, made: Node, promised: Node): Float32Array => {
@@ -63,10 +43,9 @@ export const assemble = (
   pipe(
     checkFrozen(bound, frozen),
     E.chain((known) => {
-      const captured = new Map<string, Value>([...known, ...Object.entries(split.constants)])
+      const givens = givensOf(bound, split, known, 'gpujs')
       const leaves = [...new Set(plan.launches.flatMap((l) => l.args.filter((a) => a.op === 'input')))]
-      const nameOf = (n: Node): string => (n.op === 'input' ? n.attrs.name : '')
-      const isCaptured = (n: Node): boolean => captured.has(nameOf(n))
+      const { isCaptured } = givens
       const uploads = leaves.filter((n) => !isCaptured(n))
       const constants = leaves.filter(isCaptured)
       const launchOf = new Map(plan.launches.map((l, i) => [l.root, i]))
@@ -83,14 +62,12 @@ export const assemble = (
         inputs: uploads.map(plan.shapeOf),
         constants: constants.map((n) => ({
           shape: plan.shapeOf(n),
-          data: Float32Array.from(captured.get(nameOf(n))!.data),
+          data: givens.captured(n),
         })),
         results,
       })
       return E.map(({ run, runNow, dispose }: Loaded) => {
-        type Given = (n: Node) => Float32Array
-        const prepare = (inputs: Arrays): Checked<Given> =>
-          E.flatMap(checkInputs(bound, known, inputs), () => gather(inputs))
+        const prepare = givens.of
         const named =
           (given: Given) =>
           (arrays: ReadonlyArray<Float32Array>): Results =>
@@ -107,41 +84,19 @@ export const assemble = (
                 return [name, inOrder(data, node, bound.outputs[i]!.node)]
               }),
             )
+        const lengths = Object.fromEntries(bound.outputs.map((o) => [o.name, count(o.node)]))
         return {
           dispose,
-          run: (inputs: Arrays): Running<Results> =>
+          run: (inputs: Arrays, into?: Results): Running<Results> =>
             pipe(
-              TE.fromEither(prepare(inputs)),
-              TE.chain((given) => TE.map(named(given))(run(uploads.map(given)))),
+              TE.fromEither(E.flatMap(checkInto(lengths, into), () => prepare(inputs))),
+              TE.chain((given) => TE.map(flow(named(given), pour(into)))(run(uploads.map(given)))),
             ),
-          runNow: (inputs: Arrays): Checked<Results> =>
-            E.flatMap(prepare(inputs), (given) => E.map(named(given))(runNow(uploads.map(given)))),
+          runNow: (inputs: Arrays, into?: Results): Checked<Results> =>
+            E.flatMap(checkInto(lengths, into), () =>
+              E.flatMap(prepare(inputs), (given) => E.map(flow(named(given), pour(into)))(runNow(uploads.map(given)))),
+            ),
         }
       })(loaded)
-
-      /** the arrays of this run: the caller's, the captured ones, and random values from the oracle */
-      function gather(inputs: Arrays): Checked<(n: Node) => Float32Array> {
-        const faults = bound.inputs.flatMap(({ name, node }) =>
-          inputs[name] === undefined ? [] : checkExact(name, node, inputs[name]),
-        )
-        const [first, ...rest] = faults
-        if (first !== undefined) return E.left([first, ...rest])
-        const random =
-          split.random.outputs.length === 0
-            ? E.right<never, Readonly<Record<string, Value>>>({})
-            : E.map(({ outputs: o }: { readonly outputs: Readonly<Record<string, Value>> }) => o)(
-                evaluate(split.random, pickInputs(inputs)),
-              )
-        return E.map((drawn: Readonly<Record<string, Value>>) => (n: Node): Float32Array => {
-          const name = nameOf(n)
-          const value = captured.get(name) ?? drawn[name]
-          return value !== undefined ? Float32Array.from(value.data) : toF32(inputs[name] ?? [])
-        })(random)
-      }
-
-      function pickInputs(inputs: Arrays): Readonly<Record<string, Value>> {
-        const wanted = split.random.inputs.map((i) => i.name)
-        return valuesOf({ ...bound, inputs: bound.inputs.filter((i) => wanted.includes(i.name)) }, known, inputs)
-      }
     }),
   )

@@ -11,7 +11,7 @@ import type { Checked, Fault } from '../dsl/fault.ts'
 import type { Program } from '../dsl/program.ts'
 import type { Value } from '../dsl/value.ts'
 import { assemble } from './assemble.ts'
-import type { Arrays, Executable, Running } from './executable.ts'
+import { checkInto, pour, type Arrays, type Executable, type Results, type Running } from './executable.ts'
 import { compileOracle } from './oracle.ts'
 import type { Fused } from './fuse.ts'
 import { compileNative, type Native } from './native.ts'
@@ -119,14 +119,22 @@ export const compileNow = (program: Program, options: CompileOptions): Checked<E
       () => {
         switch (options.target) {
           case 'oracle':
-            return E.map((runNow: Executable['runNow']) => ({
-              target: 'oracle',
-              reason: 'asked for',
-              runNow,
-              run: (inputs: Arrays) => async () => runNow(inputs),
-              report: emptyReport(program.name, 'oracle'),
-              dispose: () => undefined,
-            }))(compileOracle(program, options.sizes ?? {}, options.frozen ?? {}))
+            return E.map((compute: (inputs: Arrays) => Checked<Results>) => {
+              const runNow = (inputs: Arrays, into?: Results) =>
+                E.chain((made: Results) =>
+                  E.map(() => pour(into)(made))(
+                    checkInto(Object.fromEntries(Object.entries(made).map(([n, d]) => [n, d.length])), into),
+                  ),
+                )(compute(inputs))
+              return {
+                target: 'oracle',
+                reason: 'asked for',
+                runNow,
+                run: (inputs: Arrays, into?: Results) => async () => runNow(inputs, into),
+                report: emptyReport(program.name, 'oracle'),
+                dispose: () => undefined,
+              }
+            })(compileOracle(program, options.sizes ?? {}, options.frozen ?? {}))
           case 'c':
             return compileC(program, options, 'asked for')
           case 'gpujs':

@@ -8,7 +8,7 @@ import type { Checked, Fault } from '../dsl/fault.ts'
 import type { Node } from '../dsl/node.ts'
 import type { Program } from '../dsl/program.ts'
 import { layOut, sameDims, type Value } from '../dsl/value.ts'
-import type { Arrays, Executable, Results } from './executable.ts'
+import { checkInto, type Arrays, type Executable, type Results } from './executable.ts'
 import { originOf } from './fuse/alias.ts'
 import { givensOf, type Given, type Givens } from './givens.ts'
 import { checkFrozen, type concreteDims } from './oracle.ts'
@@ -16,6 +16,7 @@ import { bind, blockStages, type BlockStages } from './pipeline.ts'
 import type { Argument } from './recipes/c/index.ts'
 import { findCompiler } from './runtime/c.ts'
 import { addressOf, behind, loadKernels, sizeAt, type KernelsC } from './runtime/kernels-c.ts'
+import { count } from './sizes.ts'
 import { elementsOf, livesOf, placeValues, scheduleOf, type Schedule } from './schedule.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -155,14 +156,25 @@ const bindProgram = (
   // what a run points to, and memory that addresses point to without JavaScript knowing
   const kept = { arena, captured, panels }
 
-  const execute = (given: Given, seconds?: Float64Array): Results => {
+  /** the caller's array for a value that is an output as it lies */
+  const straight = new Map<Node, string>()
+  outputs.forEach(({ name, node }, i) => {
+    const origin = originOf(node)
+    if (isResult.has(origin) && !straight.has(origin) && sameDims(dimsOf(node), dimsOf(bound.outputs[i]!.node)))
+      straight.set(origin, name)
+  })
+  const straightInto = (n: Node, into: Results): Float32Array | undefined => into[straight.get(n) ?? '']
+  const lengths = Object.fromEntries(bound.outputs.map((o) => [o.name, count(o.node)]))
+
+  const execute = (given: Given, into: Results = {}, seconds?: Float64Array): Results => {
     const enterAll = ({ at }: Changing, data: Float32Array): Float32Array => {
       const address = addressOf(data)
       for (const i of at) main.addresses[i] = address
       return data
     }
     const arrays = new Map(uploads.map((u) => [u.node, enterAll(u, given(u.node))] as const))
-    for (const m of made) arrays.set(m.node, enterAll(m, new Float32Array(sizeOf(m.node))))
+    for (const m of made)
+      arrays.set(m.node, enterAll(m, straightInto(m.node, into) ?? new Float32Array(sizeOf(m.node))))
     main.run(seconds)
     if (kept.arena.length === 0) return {}
     const taken = new Set<Node>()
@@ -171,24 +183,34 @@ const bindProgram = (
         if (node.op === 'const') return [name, Float32Array.of(node.attrs.value)]
         const origin = originOf(node)
         const data = isResult.has(origin) ? arrays.get(origin)! : given(origin)
-        const own = !isResult.has(origin) || taken.has(origin) ? data.slice() : data
+        const target = into[name]
+        const ordered = inOrder(data, node, promised[i]!, dimsOf)
+        if (target === data) return [name, target]
+        if (target !== undefined) {
+          target.set(ordered)
+          return [name, target]
+        }
+        const isShared = !isResult.has(origin) || taken.has(origin)
         taken.add(origin)
-        return [name, inOrder(own, node, promised[i]!, dimsOf)]
+        return [name, ordered === data && isShared ? data.slice() : ordered]
       }),
     )
   }
   const promised = bound.outputs.map((o) => o.node)
   const attempt = <A>(f: () => A): Checked<A> => E.tryCatch(f, fault)
-  const runNow = (inputs: Arrays): Checked<Results> => E.flatMap(givens.of(inputs), (g) => attempt(() => execute(g)))
+  const runNow = (inputs: Arrays, into?: Results): Checked<Results> =>
+    E.flatMap(checkInto(lengths, into), (arrays) =>
+      E.flatMap(givens.of(inputs), (g) => attempt(() => execute(g, arrays))),
+    )
   return {
     arena: size,
     runNow,
-    run: (inputs) => TE.fromIOEither(() => runNow(inputs)),
+    run: (inputs, into) => TE.fromIOEither(() => runNow(inputs, into)),
     profile: (inputs) =>
       E.flatMap(givens.of(inputs), (g) =>
         attempt(() => {
           const seconds = new Float64Array(launches.length)
-          execute(g, seconds)
+          execute(g, {}, seconds)
           return seconds
         }),
       ),

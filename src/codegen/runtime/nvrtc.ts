@@ -109,7 +109,7 @@ const fault = (expected: string, actual: string, hint?: string): NonEmptyArray<F
 ]
 
 /** libraries are opened for their own use only, so what NVRTC opens by name must be there before it */
-const kept: koffi.LibraryHandle[] = []
+const kept: ReturnType<typeof koffi.load>[] = []
 const load = (path: string): Nvrtc => {
   for (const builtins of path.includes('/') ? below(dirname(path), /^libnvrtc-builtins\.so\.\d+/) : [])
     // a handle that is collected closes its library
