@@ -24,20 +24,19 @@ import {
 } from './codec.ts'
 import type { StoredTensor } from './safetensors.ts'
 import {
-  bySite,
   decodeFields,
+  decodeSites,
   encodeFields,
   JsonObject,
   knownKeys,
-  stripLead,
   symbolicSizes,
   type Encoded,
   type Format,
   type Json,
   type LoadedAdapter,
+  type Placed,
   type SavedAdapter,
   type SiteTensors,
-  type StoredParam,
 } from './saved.ts'
 
 const NAME = 'default'
@@ -129,25 +128,17 @@ const decodeTensors = (
   files: Files,
   config: Config,
 ): Checked<SiteTensors> => {
-  const params = adapter.params(config, symbolicSizes)
   const names = new Set([...tensors.keys()].flatMap((key) => KEY.exec(key)?.[2] ?? []))
   if (names.size > 1) return failWith(file, 'tensors of one adapter', `of ${[...names].map(showKey).join(', ')}`)
-  const found = [...tensors.values()].map((tensor) => {
-    const at = `${file}: ${showKey(tensor.name)}`
-    const match = KEY.exec(tensor.name)
+  const placeOf = (key: string): Placed => {
+    const match = KEY.exec(key)
     const param = Object.entries(files.keys).find(([, suffix]) => suffix === match?.[3])?.[0]
-    if (match === null || param === undefined)
-      return failWith(
-        at,
-        'model.layers.<i>.{attention,output}_adapters.adapters.<name>.<tensor>',
-        'a tensor of something else',
-      )
-    return E.map((value: StoredParam) => ({ path: match[1]!, param, value }))(
-      stripLead(at, tensor, 0, params[param]?.axes ?? []),
-    )
-  })
-  return E.flatMap(collect(found), (all) =>
-    bySite(file, all, Object.keys(params), (path, param) => keyOf(files, path, param)),
+    return match === null || param === undefined
+      ? { expected: 'model.layers.<i>.{attention,output}_adapters.adapters.<name>.<tensor>' }
+      : { path: match[1]!, param }
+  }
+  return decodeSites(file, tensors, adapter.params(config, symbolicSizes), placeOf, (path, param) =>
+    keyOf(files, path, param),
   )
 }
 

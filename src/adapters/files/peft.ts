@@ -11,20 +11,19 @@ import { pipe } from 'fp-ts/lib/function.js'
 import * as t from 'io-ts'
 import type { Checked } from '../../dsl/fault.ts'
 import type { Adapter, Config, Files } from '../adapter.ts'
-import { collect, decodeJson, failWith, intFrom, refined, showKey, unlessFaults, warnUnknownKeys } from './codec.ts'
+import { collect, decodeJson, intFrom, refined, showKey, unlessFaults, warnUnknownKeys } from './codec.ts'
 import type { StoredTensor } from './safetensors.ts'
 import {
-  bySite,
   decodeFields,
+  decodeSites,
   encodeFields,
   knownKeys,
-  stripLead,
   type Format,
   type Json,
   symbolicSizes,
   type LoadedAdapter,
+  type Placed,
   type SavedAdapter,
-  type StoredParam,
   type SiteTensors,
 } from './saved.ts'
 import { isTarget, type Targets } from './targets.ts'
@@ -138,14 +137,15 @@ const keyOf =
   (path: string, param: string): string =>
     `${PREFIX}${path}.${files.keys[param] ?? param}`
 
-/** path and parameter of a key; undefined where it is not of this method */
-const siteOf = (key: string, files: Files): { readonly path: string; readonly param: string } | undefined => {
-  const suffix = Object.entries(files.keys).find(([, s]) => key.endsWith(`.${s}`))
-  const inner = key.slice(PREFIX.length)
-  return suffix === undefined || !key.startsWith(PREFIX) || inner.length <= suffix[1].length
-    ? undefined
-    : { path: inner.slice(0, -suffix[1].length - 1), param: suffix[0] }
-}
+const placeOf =
+  (files: Files) =>
+  (key: string): Placed => {
+    const suffix = Object.entries(files.keys).find(([, s]) => key.endsWith(`.${s}`))
+    const inner = key.slice(PREFIX.length)
+    return suffix === undefined || !key.startsWith(PREFIX) || inner.length <= suffix[1].length
+      ? { expected: `${PREFIX}<module>.${Object.values(files.keys).join(' or ')}` }
+      : { path: inner.slice(0, -suffix[1].length - 1), param: suffix[0] }
+  }
 
 const encodeTensors = (tensors: SiteTensors, files: Files): ReadonlyArray<StoredTensor> =>
   [...tensors].flatMap(([path, params]) =>
@@ -161,20 +161,8 @@ const decodeTensors = (
   adapter: Adapter,
   files: Files,
   config: Config,
-): Checked<SiteTensors> => {
-  const params = adapter.params(config, symbolicSizes)
-  const found = [...tensors.values()].map((tensor) => {
-    const at = `${file}: ${showKey(tensor.name)}`
-    const site = siteOf(tensor.name, files)
-    if (site === undefined)
-      return failWith(at, `${PREFIX}<module>.${Object.values(files.keys).join(' or ')}`, 'a tensor of something else')
-    const axes = params[site.param]?.axes ?? []
-    return E.map((value: StoredParam) => ({ ...site, value }))(
-      stripLead(at, tensor, files.lead?.[site.param] ?? 0, axes),
-    )
-  })
-  return E.flatMap(collect(found), (all) => bySite(file, all, Object.keys(params), keyOf(files)))
-}
+): Checked<SiteTensors> =>
+  decodeSites(file, tensors, adapter.params(config, symbolicSizes), placeOf(files), keyOf(files), files.lead)
 
 // ---------------------------------------------------------------------------------------- format
 

@@ -164,6 +164,28 @@ export const stripLead = (
     : E.right({ shape: t.shape.slice(lead), data: t.data })
 }
 
+/** Where a key of a file belongs: a site's path and a parameter; or what the key should have been. */
+export type Placed = { readonly path: string; readonly param: string } | { readonly expected: string }
+
+/** A file's tensors by site. Errors: a key of something else, a shape of another number of axes, a site that lacks a parameter. */
+export const decodeSites = (
+  file: string,
+  tensors: ReadonlyMap<string, StoredTensor>,
+  params: Readonly<Record<string, { readonly axes: ReadonlyArray<string> }>>,
+  placeOf: (key: string) => Placed,
+  keyOf: (path: string, param: string) => string,
+  lead: Files['lead'] = {},
+): Checked<SiteTensors> => {
+  const found = [...tensors.values()].map((tensor) => {
+    const at = `${file}: ${showKey(tensor.name)}`
+    const place = placeOf(tensor.name)
+    if ('expected' in place) return failWith(at, place.expected, 'a tensor of something else')
+    const axes = params[place.param]?.axes ?? []
+    return E.map((value: StoredParam) => ({ ...place, value }))(stripLead(at, tensor, lead[place.param] ?? 0, axes))
+  })
+  return E.flatMap(collect(found), (all) => bySite(file, all, Object.keys(params), keyOf))
+}
+
 /** Tensors found one by one, put together by site. Error: a site that lacks a parameter. */
 export const bySite = (
   file: string,

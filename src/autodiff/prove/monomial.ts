@@ -22,6 +22,7 @@ import {
   type Variable,
 } from './position.ts'
 import * as Q from './rational.ts'
+import { noSizes, splitQuotient, timesSizes, type Sizes } from './sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -50,9 +51,6 @@ export interface Atom {
   readonly definition?: Definition
 }
 
-/** powers of size symbols, by name, none zero */
-export type Sizes = ReadonlyMap<string, number>
-
 export interface Monomial {
   readonly coef: Q.Rational
   readonly sizes: Sizes
@@ -64,33 +62,9 @@ export type Poly = ReadonlyArray<Monomial>
 
 // --------------------------------------------------------------------------------- constructors
 
-const noSizes: Sizes = new Map()
-
 export const constant = (c: Q.Rational): Poly =>
   Q.isZero(c) ? [] : [{ coef: c, sizes: noSizes, bound: [], atoms: [] }]
 export const ofAtom = (a: Atom): Poly => tidy({ coef: Q.one, sizes: noSizes, bound: [], atoms: [a] })
-
-const timesSizes = (a: Sizes, b: Sizes): Sizes => {
-  if (b.size === 0) return a
-  const out = new Map(a)
-  for (const [s, n] of b) {
-    const total = (out.get(s) ?? 0) + n
-    if (total === 0) out.delete(s)
-    else out.set(s, total)
-  }
-  return out
-}
-
-/** the top-level `/` of a quotient's name `(num/den)` */
-const splitQuotient = (name: string): readonly [Dim, Dim] | undefined => {
-  let depth = 0
-  for (let i = 1; i < name.length - 1; i++) {
-    if (name[i] === '(') depth += 1
-    if (name[i] === ')') depth -= 1
-    if (name[i] === '/' && depth === 0) return [dim(name.slice(1, i)), dim(name.slice(i + 1, -1))]
-  }
-  return undefined
-}
 
 /** A size as a polynomial; an exact quotient by one term is a product with its inverse. */
 export const ofDim = (d: Dim): Poly =>
