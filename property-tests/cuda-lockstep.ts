@@ -2,6 +2,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { simplify } from '../src/autodiff/simplify.ts'
 import type { Group } from '../src/codegen/group.ts'
+import type { Kernel } from '../src/codegen/kernel.ts'
 import { runKernel, showReport } from '../src/codegen/interpret-kernel.ts'
 import { blockStages } from '../src/codegen/pipeline.ts'
 import { recipesCuda, type Recipe } from '../src/codegen/recipes/cuda/index.ts'
@@ -73,6 +74,12 @@ const partOf = ({ args, results }: Recipe): Program => {
   const nodes = substitute(results, new Map(args.map((a, i) => [a, inputs[i]!.node])))
   return { name: 'part', inputs, outputs: nodes.map((node, i) => ({ name: `y${String(i)}`, node })) }
 }
+
+/** The kernels of a program, in order of their launches. */
+export const kernelsOf = (program: Program, sizes: Sizes): ReadonlyArray<Kernel> =>
+  get(blockStages(program, 'cuda', sizes, simplify)).fused.launches.flatMap((groups) =>
+    get(recipesCuda(groups)).map((r) => r.kernel),
+  )
 
 /** A case for every kernel of the program, at these inputs and sizes. */
 export const casesOf = (program: Program, sizes: Sizes, inputs: Values): ReadonlyArray<Case> => {
