@@ -33,13 +33,43 @@ export interface Fused {
 const computed = (p: Program): ReadonlySet<Node> =>
   new Set(p.outputs.map((o) => originOf(o.node)).filter((n) => n.op !== 'input' && n.op !== 'const'))
 
-/** a . b where an operand has no axis of its own is a reduction: there is nothing to tile */
-const asReduction = (n: Node, args: ReadonlyArray<Node>): Node => {
+/** names that axes of a renamed operand had, where only contracted axes were renamed */
+const contractedNames = (
+  x: Node,
+  other: Node,
+  over: ReadonlyArray<string>,
+): Readonly<Record<string, string>> | undefined => {
+  if (x.op !== 'rename') return undefined
+  const pairs = Object.entries(x.attrs.axes)
+  const isFree = (name: string): boolean => axisOf(x.type, name) === undefined && axisOf(other.type, name) === undefined
+  return pairs.every(([from, to]) => over.includes(to) && isFree(from))
+    ? Object.fromEntries(pairs.map(([from, to]) => [to, from]))
+    : undefined
+}
+
+/**
+ * Contractions in one form. The name of a contracted axis is free: a renamed operand is read as it was, the other one
+ * is renamed instead where it is a buffer. And a . b where an operand has no axis of its own is a reduction, for
+ * there is nothing to tile.
+ */
+const canonical = (n: Node, args: ReadonlyArray<Node>): Node => {
   if (n.op !== 'dot') return kit.rebuild(n, args)
   const [a, b] = [args[0]!, args[1]!]
+  for (const [x, y, isFirst] of [
+    [a, b, true],
+    [b, a, false],
+  ] as const) {
+    const back = originOf(y).op === 'input' ? contractedNames(x, y, n.attrs.over) : undefined
+    if (back === undefined) continue
+    const [own, other] = [x.args[0]!, kit.rename(y, back)]
+    const over = n.attrs.over.map((o) => back[o] ?? o)
+    return canonical(kit.dot(isFirst ? own : other, isFirst ? other : own, over), isFirst ? [own, other] : [other, own])
+  }
   const hasOwn = (x: Node, y: Node): boolean =>
     x.type.dims.some((d) => axisOf(y.type, d.name) === undefined && literal(d.size) !== 1)
-  return hasOwn(a, b) && hasOwn(b, a) ? kit.rebuild(n, args) : kit.reduce('sum', kit.map('mul', a, b), n.attrs.over)
+  return hasOwn(a, b) && hasOwn(b, a)
+    ? kit.dot(a, b, n.attrs.over)
+    : kit.reduce('sum', kit.map('mul', a, b), n.attrs.over)
 }
 
 const ephemeralIn = (outputs: ReadonlySet<Node>): ReadonlySet<Node> => {
@@ -49,7 +79,7 @@ const ephemeralIn = (outputs: ReadonlySet<Node>): ReadonlySet<Node> => {
 
 export const fuse = (given: Program): Fused => {
   const nodesOf = (p: Program): ReadonlyArray<Node> => p.outputs.map((o) => o.node)
-  const plain = withOutputs(given, rewrite(nodesOf(given), asReduction))
+  const plain = withOutputs(given, rewrite(nodesOf(given), canonical))
   const program = withOutputs(plain, ephemeralFirst(nodesOf(plain), ephemeralIn(computed(plain))))
   const outputs = computed(program)
   const nodes = topological([...outputs])
