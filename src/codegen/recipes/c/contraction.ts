@@ -155,10 +155,12 @@ export const contractionC = (group: Group, { width, isFrozen }: Options): Contra
       const start = (first: Index): Index => (o.side === 'rows' ? scaleIndex(longest, subIndex(first, m0)) : whole(0))
       const value = valueOf(o, cut, w)
       const pack: Source['pack'] = (first, p) =>
-        packPanel(w.around, {
-          ...{ to: (i) => ({ buffer: name, at: [addIndex(start(first), i)] }), size, first },
-          ...{ extent: side.size, over: o.over, value, k0: p.k0, k1: p.k1, longest },
-        })
+        shareWork(
+          packPanel(w.around, {
+            ...{ to: (i) => ({ buffer: name, at: [addIndex(start(first), i)] }), size, first },
+            ...{ extent: side.size, over: o.over, value, k0: p.k0, k1: p.k1, longest },
+          }),
+        )
       const panel: Source['panel'] = (first) => ({ place: { buffer: name, at: [start(first)] }, step: whole(size) })
       const linear =
         o.side === 'columns' && nominal(rows.size) <= 2 * tile.rows
@@ -216,7 +218,7 @@ export const contractionC = (group: Group, { width, isFrozen }: Options): Contra
       const row = w.fresh('z')
       return within(
         [loopOver(row, height, 'loop')],
-        vectors(w.around, 'z', dim(length), whole(0), whole(length), (c) => [
+        vectors(w.around, 'z', dim(length), [whole(0), whole(length), length], (c) => [
           { kind: 'store', buffer: accs[a]!, at: [axisIndex(row, height), c], value: number(0) },
         ]),
       )
@@ -228,7 +230,7 @@ export const contractionC = (group: Group, { width, isFrozen }: Options): Contra
   const epilogue = (i: Index, j: Index): ReadonlyArray<Stmt> => {
     const name = w.fresh('m')
     const m = axisIndex(name, rows.size)
-    const stores = vectors(w.around, 'n', columns.size, j, tileEnd(j, wide, columns.size), (n) => {
+    const stores = vectors(w.around, 'n', columns.size, [j, tileEnd(j, wide, columns.size), wide], (n) => {
       const at = new Map<string, Index>([...batchAt(cut.batch), ...unmerged(rows, m), ...unmerged(columns, n)])
       const plain = expressions(w.read)
       const expr = expressions((x, position) => {
@@ -246,7 +248,7 @@ export const contractionC = (group: Group, { width, isFrozen }: Options): Contra
         return { kind: 'store', buffer: w.outputs[k]!.name, at: where, value }
       })
     })
-    return within([loopFrom(name, rows.size, i, tileEnd(i, tile.rows, rows.size), 1, 'loop')], stores)
+    return shareWork(within([loopFrom(name, rows.size, i, tileEnd(i, tile.rows, rows.size), 1, 'loop')], stores))
   }
 
   group.stored.forEach((r, k) => w.outputs.push(ownBufferOf(r, group.stored.length === 1 ? 'out' : `out${String(k)}`)))
@@ -289,7 +291,7 @@ export const contractionC = (group: Group, { width, isFrozen }: Options): Contra
       loopFrom('rows', rows.size, whole(0), whole(rows.size), block.rows, 'block'),
       loopFrom('columns', columns.size, whole(0), whole(columns.size), block.columns, 'block'),
     ],
-    shareWork(task),
+    task,
   )
   const kernel: Kernel = { name: group.name, params: w.params, outputs: w.outputs, locals: w.locals, body }
   return { kernel, args: w.args, results: group.stored }

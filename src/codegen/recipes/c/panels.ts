@@ -126,20 +126,24 @@ const leaning = (e: Expr, shapeOf: Surroundings['shapeOf']): number =>
 
 // ------------------------------------------------------------------------------------- the pass
 
-/** vectors over axis = from .. to of a side: the body for the axis, by W elements */
+/**
+ * Vectors over axis = from .. to of a side: the body for the axis, by W elements. `from` is a multiple of `step`, and
+ * `to` the next one or the side's end: where W divides both, every vector is whole.
+ */
 export const vectors = (
   s: Surroundings,
   name: string,
   size: Dim,
-  from: Index,
-  to: Index,
+  [from, to, step]: readonly [from: Index, to: Index, step: number],
   body: (i: Index) => ReadonlyArray<Stmt>,
 ): ReadonlyArray<Stmt> => {
-  if (literal(size) === 1) return body(whole(0))
+  const n = literal(size)
+  if (n === 1) return body(whole(0))
   const [chunk, axis] = [s.fresh(`${name}v`), s.fresh(name)]
   const begin = axisIndex(chunk, size)
-  const end = minIndex(shiftIndex(begin, s.width), to)
-  const lanes = { ...loopFrom(axis, size, begin, end, 1, 'vector'), unroll: s.width }
+  const end = shiftIndex(begin, s.width)
+  const isWhole = n !== undefined && n % s.width === 0 && step % s.width === 0
+  const lanes = { ...loopFrom(axis, size, begin, isWhole ? end : minIndex(end, to), 1, 'vector'), unroll: s.width }
   return within([loopFrom(chunk, size, from, to, s.width, 'loop'), lanes], body(axisIndex(axis, size)))
 }
 
@@ -173,7 +177,7 @@ const packAlongI = (s: Surroundings, p: Panel): ReadonlyArray<Stmt> => {
   return within(
     [loopFrom(k, p.over.size, p.k0, p.k1, 1, 'loop')],
     [
-      ...vectors(s, 'i', p.extent, p.first, endOf(p), (i) => [
+      ...vectors(s, 'i', p.extent, [p.first, endOf(p), p.size], (i) => [
         { kind: 'store', ...at(subIndex(i, p.first)), value: p.value(i, positions(p.over, step)) },
       ]),
       ...filling,
@@ -198,14 +202,16 @@ const packAlongK = (s: Surroundings, p: Panel): ReadonlyArray<Stmt> => {
     p.over.axes.length < 2 || !isAll || readsIn(probed(p)).every((r) => stridesOf(r, s.shapeOf(r.buffer)))
   const filled = ((): ReadonlyArray<Stmt> => {
     if (isMerged)
-      return vectors(s, 'k', p.over.size, p.k0, p.k1, (k) => [store(subIndex(k, p.k0), positions(p.over, k))])
+      return vectors(s, 'k', p.over.size, [p.k0, p.k1, p.longest], (k) => [
+        store(subIndex(k, p.k0), positions(p.over, k)),
+      ])
     const outer = p.over.axes.slice(0, -1).map((a) => ({ axis: s.fresh('k'), size: a.size }))
     const last = p.over.axes.at(-1)!
     const outerAt = outer.map((o) => axisIndex(o.axis, o.size))
     const sizes = p.over.axes.map((a) => a.size)
     return within(
       outer.map((o) => loopOver(o.axis, o.size, 'loop')),
-      vectors(s, 'k', last.size, whole(0), whole(last.size), (k) => [
+      vectors(s, 'k', last.size, [whole(0), whole(last.size), s.width], (k) => [
         store(flatten([...outerAt, k], sizes), [...outerAt, k]),
       ]),
     )

@@ -137,6 +137,8 @@ interface Extent {
   readonly m: number
   readonly n: number
   readonly k: number
+  /** packed for each row of a block */
+  readonly left: number
   readonly batch: number
 }
 
@@ -147,7 +149,7 @@ const MUCH = 2 ** 20
 /** Rows of a block: what stays in the second-level cache. Two blocks, for two threads, where that costs little. */
 const blockOf = (t: Tile, width: number, e: Extent, isPrepared: boolean, isLong: boolean): Cut['block'] => {
   const columns = t.vectors * width
-  const inCache = Math.floor(LARGEST_LEFT / Math.max(1, e.k) / t.rows) * t.rows
+  const inCache = Math.floor(LARGEST_LEFT / Math.max(1, e.left) / t.rows) * t.rows
   const mostRows = Math.max(t.rows, Math.min(ceilTo(256, t.rows), inCache))
   const mostColumns = isLong ? LARGEST_COLUMNS / 2 : LARGEST_COLUMNS
   const [rowBlocks, columnBlocks] = [Math.max(1, Math.ceil(e.m / mostRows)), Math.max(1, Math.ceil(e.n / mostColumns))]
@@ -173,6 +175,17 @@ export const PIECE = 512
 
 /** Whether the reduced axes are too long to be packed at once, or may be. */
 export const isLong = (t: Term): boolean => (literal(t.over.size) ?? Infinity) > LONGEST
+
+/** floats of all row operands' panels, a row */
+const leftOf = (terms: ReadonlyArray<Term>, isFrozen: (n: Node) => boolean): number => {
+  const piece = terms.some(isLong) ? PIECE : LONGEST
+  const depths = new Map(
+    terms
+      .filter((t) => !isFrozen(t.rows))
+      .map((t) => [`${String(t.rows.id)} ${t.over.axes.map((a) => a.name).join()}`, t.over]),
+  )
+  return [...depths.values()].reduce((s, over) => s + Math.min(sizeOf(over), piece), 0)
+}
 
 export const cutContraction = (
   accumulators: ReadonlyArray<Accumulator>,
@@ -209,7 +222,8 @@ export const cutContraction = (
   const extent: Extent = {
     m: sizeOf(plan.rows),
     n: sizeOf(plan.columns),
-    k: Math.min(k, LONGEST),
+    k,
+    left: leftOf(terms, isFrozen),
     batch: batch.reduce((s, a) => s * nominal(a.size), 1),
   }
   const isPrepared = terms.every((t) => isFrozen(t.columns) || volume(t.columns) < 2 ** 14)
