@@ -4,13 +4,14 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, w
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import * as E from 'fp-ts/lib/Either.js'
+import { findCompiler } from '../../src/codegen/runtime/c.ts'
 import { registry } from '../../src/adapters/registry.ts'
 import { defaultsOf, siteProgram, typicalSizes } from '../../src/cli/site-program.ts'
-import { evaluateBounded } from '../../src/dsl/interpret.ts'
-import { literal } from '../../src/dsl/dim.ts'
+import type { Manifest } from '../../src/codegen/export/manifest.ts'
 import type { Program } from '../../src/dsl/index.ts'
-import { exported, manifestHolds } from './exported.ts'
-import { diceOf } from '../codegen-graphs.ts'
+import { axesOf, exported, manifestHolds, meant, type Arrays } from './exported.ts'
+import { openC, type Sizes } from './run-exported-c.ts'
 import { right, scion } from './tiny.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'scion-export-'))
@@ -22,32 +23,9 @@ symlinkSync(fileURLToPath(new URL('../../node_modules', import.meta.url)), at('n
 const asked = { in: 16, out: 12, tokens: 6 }
 const config: Readonly<Record<string, Readonly<Record<string, unknown>>>> = { oft: { block: 4 }, hra: { rank: 4 } }
 
-type Arrays = Readonly<Record<string, Float32Array>>
-
-/** numbers of order one for every input, and what the program means at them, with the bound of f32 */
-const meant = (program: Program): { readonly inputs: Arrays; readonly holds: (name: string, got: Arrays) => void } => {
-  const d = diceOf(7)
-  const inputs = Object.fromEntries(
-    program.inputs.map(({ name, node }) => {
-      const dims = node.type.dims.map((a) => ({ name: a.name, size: literal(a.size)! }))
-      const data = Float32Array.from({ length: dims.reduce((n, a) => n * a.size, 1) }, () => 0.8 * d.real() - 0.4)
-      return [name, { dims, data: Float64Array.from(data) }]
-    }),
-  )
-  const { outputs } = right(evaluateBounded(program, inputs))
-  return {
-    inputs: Object.fromEntries(Object.entries(inputs).map(([n, v]) => [n, Float32Array.from(v.data)])),
-    holds: (name, got) => {
-      const { value, bound } = outputs[name]!
-      const scale = Math.max(...value.data.map(Math.abs))
-      expect(Math.max(...bound) / scale, `${name}: the bound has teeth`).toBeLessThan(1e-3)
-      expect([name, got[name]?.length]).toEqual([name, value.data.length])
-      value.data.forEach((v, i) => {
-        if (!(Math.abs(got[name]![i]! - v) <= bound[i]!))
-          expect.fail(`${name}[${String(i)}]: ${String(got[name]![i])}, meant ${String(v)} +- ${String(bound[i])}`)
-      })
-    },
-  }
+const check = (m: Manifest, program: Program, holds: ReturnType<typeof meant>['holds'], got: Arrays): void => {
+  const axes = axesOf(m)
+  for (const { name } of program.outputs) holds(name, got[name], axes.get(name) ?? [])
 }
 
 interface Opened {
@@ -71,11 +49,35 @@ describe('gpujs', () => {
       const module = open()
       const made = module.forward(inputs)
       const gradients = module.backward({ ...inputs, ...made })
-      for (const { name: output } of program.outputs) holds(output, { ...made, ...gradients })
+      check(read.manifest, program, holds, { ...made, ...gradients })
       expect(() => module.forward({ ...inputs, [read.manifest.forward.inputs[0]!.name]: new Float32Array(1) })).toThrow(
         /expected a Float32Array/,
       )
       module.destroy()
+    },
+  )
+})
+
+const hasCompiler = E.isRight(findCompiler())
+if (!hasCompiler) console.warn('SKIPPED: exported C is not run, for there is no C compiler')
+
+describe.skipIf(!hasCompiler)('c', () => {
+  it.each(registry.map((a) => [a.name, a] as const))(
+    '%s: one object for several sizes, run by its manifest',
+    async (name, adapter) => {
+      const own = { ...defaultsOf(adapter), ...config[name] }
+      const read = await exported(at(`${name}-c`), name, '--target', 'c', '--config', JSON.stringify(own))
+      manifestHolds(read)
+      const host = openC(read)
+      for (const at of [asked, { in: 24, out: 20, tokens: 9 }, { in: 72, out: 40, tokens: 33 }]) {
+        const given = typicalSizes(adapter, at)
+        const sizes: Sizes = Object.fromEntries(Object.entries(given).map(([s, n]) => [`n_${s}`, n]))
+        const program = right(siteProgram(adapter, own, given))
+        const { inputs, holds } = meant(program)
+        const made = host.run(read.manifest.forward, inputs, sizes)
+        const gradients = host.run(read.manifest.backward, { ...inputs, ...made }, sizes)
+        check(read.manifest, program, holds, { ...made, ...gradients })
+      }
     },
   )
 })

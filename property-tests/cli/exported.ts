@@ -5,6 +5,11 @@ import { join } from 'node:path'
 import { expect } from 'vitest'
 import { decodeJson, readJson } from '../../src/adapters/files/codec.ts'
 import { manifestCodec, type Manifest, type SequenceEntry } from '../../src/codegen/export/manifest.ts'
+import { literal } from '../../src/dsl/dim.ts'
+import type { Program } from '../../src/dsl/index.ts'
+import { evaluateBounded } from '../../src/dsl/interpret.ts'
+import { layOut } from '../../src/dsl/value.ts'
+import { diceOf } from '../codegen-graphs.ts'
 import { right, scion } from './tiny.ts'
 
 export interface ReadBack {
@@ -68,3 +73,47 @@ export const manifestHolds = ({ manifest: m, source }: ReadBack): void => {
   for (const i of names(m.backward.inputs)) expect(known).toContain(i)
   expect(names(m.backward.outputs).every((o) => o.startsWith('d.'))).toBe(true)
 }
+
+export type Arrays = Readonly<Record<string, Float32Array>>
+
+/** numbers of order one for every input, and what the program means at them, with the bound of f32 */
+export const meant = (
+  program: Program,
+): {
+  readonly inputs: Arrays
+  /** `axes`: of what was got, in the order of its memory */
+  readonly holds: (name: string, got: Float32Array | undefined, axes: ReadonlyArray<string>) => void
+} => {
+  const d = diceOf(7)
+  const inputs = Object.fromEntries(
+    program.inputs.map(({ name, node }) => {
+      const dims = node.type.dims.map((a) => ({ name: a.name, size: literal(a.size)! }))
+      const data = Float32Array.from({ length: dims.reduce((n, a) => n * a.size, 1) }, () => 0.8 * d.real() - 0.4)
+      return [name, { dims, data: Float64Array.from(data) }]
+    }),
+  )
+  const { outputs } = right(evaluateBounded(program, inputs))
+  // a gradient may vanish: it is measured against the sum whose derivative it is
+  const y = outputs['y']!
+  const ct = layOut(inputs['ct.y']!, y.value.dims).data
+  const size = y.value.data.reduce((sum, v, i) => sum + Math.abs(v * ct[i]!), 0)
+  return {
+    inputs: Object.fromEntries(Object.entries(inputs).map(([n, v]) => [n, Float32Array.from(v.data)])),
+    holds: (name, got, axes) => {
+      const { value, bound } = outputs[name]!
+      const scale = Math.max(name.startsWith('d.') ? size : 0, ...value.data.map(Math.abs))
+      expect(Math.max(...bound) / scale, `${name}: the bound has teeth`).toBeLessThan(1e-3)
+      expect([name, got?.length]).toEqual([name, value.data.length])
+      const dims = axes.map((a) => value.dims.find((d) => d.name === a)!)
+      const laid = layOut({ dims, data: Float64Array.from(got!) }, value.dims).data
+      value.data.forEach((v, i) => {
+        if (!(Math.abs(laid[i]! - v) <= bound[i]!))
+          expect.fail(`${name}[${String(i)}]: ${String(laid[i])}, meant ${String(v)} +- ${String(bound[i])}`)
+      })
+    },
+  }
+}
+
+/** The axes of every output, in the order of its memory. */
+export const axesOf = (m: Manifest): ReadonlyMap<string, ReadonlyArray<string>> =>
+  new Map([...m.forward.outputs, ...m.backward.outputs].map((o) => [o.name, o.axes]))

@@ -124,6 +124,7 @@ export const exportGpuJs = (joint: Program, sizes: Sizes, header: Header): Check
             sizes: [],
           })),
           constants: constantsOf(constants, s.split),
+          originOf: (n) => n,
         }
         const entry = sequenceOf(own)
         const wiring = {
@@ -160,7 +161,11 @@ export const exportGpuJs = (joint: Program, sizes: Sizes, header: Header): Check
         saved: saved.map((s) => s.name),
         symbols: [],
         compile: { with: 'gpu.js', options: ["precision: 'single'"], architectures: [] },
-        requirements: ['sizes are fixed', 'tensors are row-major and contiguous'],
+        requirements: [
+          'sizes are fixed',
+          'tensors are row-major and contiguous',
+          'axes are in the order of the memory; those of a gradient may come in another order than those of its input',
+        ],
       } satisfies Exported
     }),
   )

@@ -2,6 +2,8 @@
 import type { Sizes } from '../../dsl/dim.ts'
 import type { Checked } from '../../dsl/fault.ts'
 import type { Program } from '../../dsl/program.ts'
+import { exportC } from './c.ts'
+import { exportCuda } from './cuda.ts'
 import type { Exported, Header } from './exported.ts'
 import { exportGpuJs } from './gpujs.ts'
 
@@ -12,8 +14,10 @@ interface Exporter {
   readonly symbolic: boolean
 }
 
-export type ExportTarget = 'gpujs'
+export type ExportTarget = 'c' | 'cuda' | 'gpujs'
 
 export const exporters: Readonly<Record<ExportTarget, Exporter>> = {
+  c: { make: exportC, symbolic: true },
+  cuda: { make: exportCuda, symbolic: true },
   gpujs: { make: exportGpuJs, symbolic: false },
 }

@@ -1,7 +1,8 @@
 /** A planned program as a manifest describes it: tensors by name, launches in order. Of every target. */
-import { productDim, scaleDim, substituteDim, dim, symbolsOf, type Dim } from '../../dsl/dim.ts'
+import { dim, productDim, scaleDim, symbolsOf, type Dim } from '../../dsl/dim.ts'
 import type { Node } from '../../dsl/node.ts'
 import type { Program } from '../../dsl/program.ts'
+import { showDimWith } from '../print/c-family.ts'
 import type { SequenceEntry, SymbolEntry, TensorEntry } from './manifest.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -19,16 +20,17 @@ export interface Planned {
   }>
   /** values of the program's inputs that are known beforehand */
   readonly constants: Readonly<Record<string, ReadonlyArray<number>>>
+  /** the value whose memory a value shares; itself on targets where none does */
+  readonly originOf: (n: Node) => Node
 }
 
 // ------------------------------------------------------------------------------------- expressions
 
 /** how kernels call the size `token` */
-export const symbolName = (symbol: string): string => `n_${symbol.replace(/[^A-Za-z0-9_]/g, '_')}`
+export const symbolName = (symbol: string): string => `n_${symbol.replace(/[^A-Za-z0-9]/g, '_')}`
 
 /** A size as an expression over the kernels' symbols. */
-export const showSize = (d: Dim): string =>
-  substituteDim(d, Object.fromEntries(symbolsOf(d).map((s) => [s, dim(symbolName(s))]))).key
+export const showSize: (d: Dim) => string = showDimWith(symbolName)
 
 /** bytes of an element: every buffer is f32 or i32 */
 const BYTES = 4
@@ -43,14 +45,14 @@ const tensorOf = (name: string, n: Node): TensorEntry => ({
 })
 
 /** Every tensor of the sequence has one name: the program's own, or `t0`, `t1`... */
-const namesIn = ({ program, launches }: Planned): ReadonlyMap<Node, string> => {
+const namesIn = ({ program, launches, originOf }: Planned): ReadonlyMap<Node, string> => {
   const names = new Map<Node, string>()
   const give = (n: Node, name: string): void => {
     if (!names.has(n)) names.set(n, name)
   }
   program.inputs.forEach((i) => give(i.node, i.name))
-  program.outputs.forEach((o) => give(o.node, o.name))
-  const own = new Set([...names.values()])
+  program.outputs.forEach((o) => give(originOf(o.node), o.name))
+  const own = new Set([...program.inputs, ...program.outputs].map((p) => p.name))
   let next = 0
   const fresh = (): string => {
     while (own.has(`t${String(next)}`)) next++
@@ -61,10 +63,10 @@ const namesIn = ({ program, launches }: Planned): ReadonlyMap<Node, string> => {
 }
 
 export const sequenceOf = (planned: Planned): SequenceEntry => {
-  const { program, launches, constants } = planned
+  const { program, launches, constants, originOf } = planned
   const names = namesIn(planned)
   const nameOf = (n: Node): string => names.get(n) ?? '?'
-  const kept = new Set([...program.inputs, ...program.outputs].map((p) => p.node))
+  const kept = new Set([...program.inputs, ...program.outputs].map((p) => originOf(p.node)))
   const life = new Map<Node, { readonly first: number; last: number }>()
   launches.forEach((l, i) => {
     l.results.forEach((r) => life.set(r, { first: i, last: i }))
@@ -81,13 +83,16 @@ export const sequenceOf = (planned: Planned): SequenceEntry => {
         .filter((i) => isConstant(i.name))
         .map((i) => ({ ...tensorOf(i.name, i.node), values: constants[i.name] ?? [] })),
       // an output that is a number is launched by nobody
-      ...program.outputs.flatMap(({ name, node }) =>
-        node.op === 'const' && nameOf(node) === name ? [{ ...tensorOf(name, node), values: [node.attrs.value] }] : [],
-      ),
+      ...program.outputs.flatMap(({ name, node }) => {
+        const origin = originOf(node)
+        return origin.op === 'const' && nameOf(origin) === name
+          ? [{ ...tensorOf(name, node), values: [origin.attrs.value] }]
+          : []
+      }),
     ],
     outputs: program.outputs.map((o) => ({
       ...tensorOf(o.name, o.node),
-      ...(nameOf(o.node) === o.name ? {} : { from: nameOf(o.node) }),
+      ...(nameOf(originOf(o.node)) === o.name ? {} : { from: nameOf(originOf(o.node)) }),
     })),
     temporaries: [...life]
       .filter(([n]) => !kept.has(n))
