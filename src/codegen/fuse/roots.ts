@@ -16,7 +16,7 @@ export interface Root {
 }
 
 /** scalar work per element from which on computing it twice costs more than keeping it */
-const DEAR = 8
+const DEAR = 24
 /** anchors that may share an epilogue */
 const MOST_ANCHORS = 8
 
