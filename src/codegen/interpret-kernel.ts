@@ -60,12 +60,14 @@ export const runKernel = (k: Kernel, inputs: ReadonlyArray<ArrayLike<number>>, s
     }
   /** the value of every thread, which has to be one */
   const uniform = (value: () => number, ts: Threads, what: string): number => {
-    const all = ts.map((t) => {
+    let first: number | undefined
+    for (const t of ts) {
       clock.thread = t
-      return value()
-    })
-    if (all.some((v) => v !== all[0])) tell('divergence', what)
-    return all[0]!
+      const v = value()
+      if (first !== undefined && v !== first) tell('divergence', what)
+      first ??= v
+    }
+    return first ?? 0
   }
 
   const bind = (name: string, bound: Dim): ((value: number) => void) => {
@@ -100,19 +102,20 @@ export const runKernel = (k: Kernel, inputs: ReadonlyArray<ArrayLike<number>>, s
     }
   }
 
+  /** what the current thread passes; views are made once, only where they begin changes */
   const lane = (s: Stmt & { readonly kind: 'call' }): (() => Lane) => {
-    const row = intrinsic(s.intrinsic)
-    if (row === undefined) tell('unknown', `intrinsic ${s.intrinsic}`)
+    if (intrinsic(s.intrinsic) === undefined) tell('unknown', `intrinsic ${s.intrinsic}`)
     const places = s.places.map((p) => {
       const m = memory(p.buffer)
       return m === undefined ? undefined : { m, flat: flatIn(m, p.at) }
     })
     const ints = s.ints.map(index)
-    return () => {
-      const thread = clock.thread
-      const views = places.map((p): View => {
-        const start = p?.flat() ?? -1
+    const lanes = new Map<number, { readonly views: ReadonlyArray<View>; readonly starts: number[] }>()
+    const make = (thread: number) => {
+      const starts = places.map(() => -1)
+      const views = places.map((p, n): View => {
         const at = (i: number): number => {
+          const start = starts[n]!
           clock.thread = thread
           if (p === undefined || start < 0) return -1
           if (i >= 0 && start + i < p.m.length) return start + i
@@ -130,7 +133,16 @@ export const runKernel = (k: Kernel, inputs: ReadonlyArray<ArrayLike<number>>, s
           },
         }
       })
-      return { places: views, ints: ints.map((f) => f()) }
+      return { views, starts }
+    }
+    return () => {
+      const { thread } = clock
+      const own = lanes.get(thread) ?? make(thread)
+      lanes.set(thread, own)
+      places.forEach((p, n) => {
+        own.starts[n] = p?.flat() ?? -1
+      })
+      return { places: own.views, ints: ints.map((f) => f()) }
     }
   }
 

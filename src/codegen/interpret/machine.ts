@@ -116,13 +116,16 @@ export const machineOf = (k: Kernel, inputs: ReadonlyArray<ArrayLike<number>>, s
 
   const index = (i: Index): (() => number) => {
     const offset = size(i.offset)
-    const terms = i.terms.map((t) => ({ factor: size(t.factor), value: atom(t.atom) }))
-    const [only] = terms
-    if (only === undefined) return () => offset
-    if (terms.length === 1) return () => offset + only.factor * only.value()
+    const factors = i.terms.map((t) => size(t.factor))
+    const values = i.terms.map((t) => atom(t.atom))
+    const [f, g] = factors
+    const [x, y] = values
+    if (x === undefined) return () => offset
+    if (y === undefined) return f === 1 && offset === 0 ? x : () => offset + f! * x()
+    if (values.length === 2) return () => offset + f! * x() + g! * y()
     return () => {
       let sum = offset
-      for (const t of terms) sum += t.factor * t.value()
+      for (let n = 0; n < values.length; n++) sum += factors[n]! * values[n]!()
       return sum
     }
   }
@@ -135,7 +138,11 @@ export const machineOf = (k: Kernel, inputs: ReadonlyArray<ArrayLike<number>>, s
 
   const flatIn = (m: Memory, at: ReadonlyArray<Index>): (() => number) => {
     const indices = at.map(index)
-    return () => m.flat(indices.map((f) => f()))
+    const position = new Array<number>(at.length).fill(0)
+    return () => {
+      for (let d = 0; d < indices.length; d++) position[d] = indices[d]!()
+      return m.flat(position)
+    }
   }
 
   const known = new Map<Expr, () => number>()
