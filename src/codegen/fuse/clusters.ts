@@ -22,6 +22,8 @@ const LARGEST_ROW = 2 ** 16
 /** free or contracted size up to which a contraction is pointwise work on a row */
 const THIN = 16
 const MOST_ACCUMULATORS = 4
+/** numbers computed in one kernel, so that a norm over all parameters of a deep model is many equal kernels */
+const MOST_SCALARS = 8
 
 // ------------------------------------------------------------------------------------- analyses
 
@@ -141,7 +143,7 @@ export const clustersOf = (roots: ReadonlyMap<Node, Root>, reads: ReadonlyMap<No
 
   const isRow = (a: Cluster, b: Cluster, { roots: all, outer, ephemeral }: Cluster): boolean => {
     // values without axes: all of them, or none
-    if (outer.length === 0) return all.every((r) => volume(r.node) === 1)
+    if (outer.length === 0) return all.length <= MOST_SCALARS && all.every((r) => volume(r.node) === 1)
     // a row of ephemeral values, never a whole matrix of them
     if (
       (a.ephemeral.size > 0 && outer.length < a.outer.length) ||
