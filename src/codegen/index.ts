@@ -2,6 +2,7 @@
  * Programs to executables. `compile` picks the target, runs the passes of `pipeline.ts` and answers with
  * something to run; `explain` answers with what would be run, and why.
  */
+import { availableParallelism } from 'node:os'
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
 import type { NonEmptyArray } from 'fp-ts/lib/NonEmptyArray.js'
@@ -38,7 +39,8 @@ export interface CompileOptions {
   readonly frozen?: Readonly<Record<string, Value>>
   /** gpu.js: WebAssembly, or its plain JavaScript backend on request */
   readonly mode?: Mode
-  readonly threads?: boolean
+  /** false or absent: one. c: how many, true for one a core; gpu.js: its own, of WebAssembly. Results do not depend on it. */
+  readonly threads?: boolean | number
 }
 
 // --------------------------------------------------------------------------------- constructors
@@ -49,7 +51,10 @@ const compileGpuJs = (program: Program, options: CompileOptions, reason: string)
     E.chain((s) =>
       pipe(
         assemble(s, options.frozen ?? {}, (b) =>
-          loadGpuJs({ ...b, threads: options.threads ?? false }, options.mode ?? 'webasm'),
+          loadGpuJs(
+            { ...b, threads: options.threads === true || Number(options.threads ?? 0) > 1 },
+            options.mode ?? 'webasm',
+          ),
         ),
         E.map(({ run, runNow, dispose }) => ({
           target: `gpujs (${options.mode ?? 'webasm'})`,
@@ -82,6 +87,8 @@ const compileC = (program: Program, options: CompileOptions, reason: string): Ch
       {
         ...(options.sizes === undefined ? {} : { sizes: options.sizes }),
         ...(options.frozen === undefined ? {} : { frozen: options.frozen }),
+        threads:
+          options.threads === true ? availableParallelism() : Math.max(1, Math.floor(Number(options.threads ?? 1))),
       },
       simplify,
     ),
@@ -98,8 +105,7 @@ const reportC = (fused: Fused, { launches }: Schedule, functions: ReadonlyArray<
 
 /** c where a compiler is found and takes the program, else gpujs; options of gpu.js ask for it */
 const compileFastest = (program: Program, options: CompileOptions): Checked<Executable> => {
-  if (options.mode !== undefined || options.threads !== undefined)
-    return compileGpuJs(program, options, 'gpujs: its own options were given')
+  if (options.mode !== undefined) return compileGpuJs(program, options, 'gpujs: a mode of its own was given')
   const compiler = findCompiler()
   if (E.isLeft(compiler))
     return compileGpuJs(program, options, `gpujs, for c needs a compiler: ${causeOf(compiler.left)}`)
