@@ -8,6 +8,8 @@ import { contractionOf, tileFor } from './axes.ts'
 import { contraction } from './contraction.ts'
 import { draftOf, type Draft, type Recipe } from './draft.ts'
 import { rows } from './rows.ts'
+import { stream } from './stream.ts'
+import { streamingOf } from './streams.ts'
 
 export type { Recipe } from './draft.ts'
 
@@ -22,6 +24,8 @@ const sharedBytes = ({ kernel }: Recipe): number =>
 
 const nestFor = (draft: Draft, g: Group): Stmt | undefined => {
   draft.forgetAll()
+  const streaming = streamingOf(g)
+  if (streaming !== undefined) return stream(draft, streaming, g.stored)
   const c = contractionOf(g)
   const tile = c === undefined ? undefined : tileFor(c)
   return c === undefined || tile === undefined ? rows(draft, g) : contraction(draft, c, tile, g.stored)

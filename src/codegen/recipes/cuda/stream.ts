@@ -1,0 +1,355 @@
+/** The kernel of a streaming group: see `streams.ts`. */
+import { dim, literal, subDim } from '../../../dsl/dim.ts'
+import type { Axis, Node, ReduceFn } from '../../../dsl/node.ts'
+import { addIndex, axisIndex, divIndex, minIndex, modIndex, scaleIndex, whole } from '../../affine.ts'
+import type { Position } from '../../expression.ts'
+import type { Stage } from '../../group.ts'
+import type { Index, Stmt } from '../../kernel.ts'
+import { depthFor, THREADS, type Tile } from './axes.ts'
+import { extentOf, joined, pointAt, type Draft } from './draft.ts'
+import {
+  apply,
+  barrier,
+  fold,
+  guard,
+  named,
+  note,
+  number,
+  read,
+  register,
+  repeat,
+  store,
+  unit,
+  unrolled,
+  when,
+} from './statements.ts'
+import type { Flow, Fold, Gathered, Pass, Streaming } from './streams.ts'
+import { multiply, nested, PAD, runPass, stageTile, type Body, type Registers, type Where } from './tiles.ts'
+
+// ---------------------------------------------------------------------------------------- model
+
+/** rows of a block, and steps of the stream that are there at a time */
+const ROWS = 32
+const CHUNK = 32
+const SCORES: Tile = { m: ROWS, n: CHUNK, mr: 2, nr: 2 }
+/** threads that share a row's reductions */
+const LANES = THREADS / ROWS
+
+const UNIT: Readonly<Record<ReduceFn, number>> = { sum: 0, max: -Infinity, min: Infinity }
+
+/** where in the tile of rows and in the chunk an expression is evaluated */
+interface Here {
+  row: Index
+  step: Index
+}
+
+interface Stream {
+  readonly draft: Draft
+  readonly s: Streaming
+  readonly stored: ReadonlyArray<Node>
+  readonly fixed: Position
+  readonly row0: Index
+  readonly thread: Index
+  readonly here: Here
+  /** operands' tiles, for all contractions in turn */
+  readonly left: string
+  readonly right: string
+  /** accumulators of gathered results */
+  readonly accs: Map<Node, { readonly name: string; readonly tile: Tile }>
+  readonly chunks: string[]
+}
+
+const widthFor = (columns: ReadonlyArray<Axis>): 32 | 64 | 128 => {
+  const n = literal(extentOf(columns)) ?? 128
+  return n <= 32 ? 32 : n <= 64 ? 64 : 128
+}
+
+const tileOf = (g: Gathered): Tile => {
+  const n = widthFor(g.columns)
+  return { m: ROWS, n, mr: 2, nr: n / 16 }
+}
+
+// --------------------------------------------------------------------------------------- parts
+
+const rowIn = (w: Stream, local: Index): Index => minIndex(addIndex(w.row0, local), whole(subDim(w.s.row.size, 1)))
+
+const where = (w: Stream, n: ReadonlyArray<Axis>, n0: Index, tile: Tile, enter?: Where['enter']): Where => ({
+  draft: w.draft,
+  c: { m: [w.s.row], n },
+  tile,
+  batch: w.fixed,
+  m0: w.row0,
+  n0,
+  thread: w.thread,
+  ...(enter === undefined ? {} : { enter }),
+})
+
+/** chunk[row, step] = sum_d left[row, d] right[step, d] */
+const flowInto = (w: Stream, f: Flow, chunk: string, s0: Index, r: Registers): Body => {
+  const { draft } = w
+  const at = where(w, f.along, s0, SCORES)
+  const clear = nested(draft, SCORES, (i, j) => [store(r.accs[0]!, [i, j], number(0))])
+  const product = { left: w.left, right: w.right, into: 0 }
+  const side = (node: Node, which: 'left' | 'right') =>
+    ({ node, side: which, factor: undefined, sign: 1, buffer: which === 'left' ? w.left : w.right }) as const
+  const pass = {
+    over: f.over,
+    depth: depthFor(extentOf(f.over)),
+    tiles: [side(f.left, 'left'), side(f.right, 'right')],
+    products: [product],
+  }
+  const across = SCORES.n / SCORES.nr
+  const [row, column] = [
+    scaleIndex(SCORES.mr, divIndex(w.thread, across)),
+    scaleIndex(SCORES.nr, modIndex(w.thread, across)),
+  ]
+  const out = nested(draft, SCORES, (i, j) => [
+    store(chunk, [addIndex(row, i), addIndex(column, j)], read(r.accs[0]!, [i, j])),
+  ])
+  return [...clear, ...runPass(at, pass, r), ...out]
+}
+
+/** the lane's share of a reduction: its row, every 8th step of the chunk */
+const foldChunk = (w: Stream, { node }: Fold, acc: string, along: ReadonlyArray<Axis>, s0: Index): Body => {
+  const { draft } = w
+  const steps = extentOf(along)
+  const names = { row: draft.fresh('row'), step: draft.fresh('step'), turn: draft.fresh('turn') }
+  const local = addIndex(modIndex(w.thread, LANES), scaleIndex(LANES, axisIndex(names.turn, CHUNK / LANES)))
+  const step = addIndex(s0, local)
+  w.here.row = divIndex(w.thread, LANES)
+  w.here.step = local
+  const at = joined(
+    w.fixed,
+    new Map([[w.s.row.name, axisIndex(names.row, w.s.row.size)]]),
+    pointAt(along, axisIndex(names.step, steps)),
+  )
+  const fn: ReduceFn = node.op === 'dot' ? 'sum' : node.attrs.fn
+  const body = draft.evaluate(
+    node.args.map((a) => ({ node: a, at })),
+    (vs) => {
+      const value = node.op === 'dot' ? apply('mul', ...vs) : vs[0]!
+      const inside = guard(step, dim(0), steps, value, number(UNIT[fn]))
+      return [store(acc, [whole(0)], apply(fn === 'sum' ? 'add' : fn, read(acc, [whole(0)]), inside))]
+    },
+  )
+  return [
+    ...(w.s.row.size.key === '1' ? [] : [named(names.row, w.s.row.size, rowIn(w, w.here.row))]),
+    unrolled(names.turn, CHUNK / LANES, [
+      ...(steps.key === '1' ? [] : [named(names.step, steps, minIndex(step, whole(subDim(steps, 1))))]),
+      ...body,
+    ]),
+  ]
+}
+
+/** acc[row, j] += sum over the chunk of left[row, s] right[s, j] */
+const gatherChunk = (w: Stream, g: Gathered, along: ReadonlyArray<Axis>, s0: Index, r: Registers): Body => {
+  const tile = tileOf(g)
+  const at = where(w, g.columns, whole(0), tile, (i, k) => {
+    w.here.row = i
+    w.here.step = k
+  })
+  const pass = {
+    over: along,
+    depth: CHUNK,
+    tiles: [],
+    products: [{ left: w.left, right: w.right, into: 0 }],
+  }
+  const one = (node: Node, side: 'left' | 'right') =>
+    stageTile(at, pass, { node, side, factor: undefined, sign: 1, buffer: side === 'left' ? w.left : w.right }, s0)
+  return [...one(g.left, 'left'), ...one(g.right, 'right'), barrier, multiply(at, pass, r), barrier]
+}
+
+// ------------------------------------------------------------------------------------- the passes
+
+/** numbers of the rows of a stage that is complete: to shared memory, and out */
+const finishFolds = (w: Stream, stage: Stage, totals: ReadonlyMap<Node, string>): Body => {
+  const { draft, s, stored } = w
+  const name = draft.fresh('row')
+  const at = joined(w.fixed, new Map([[s.row.name, axisIndex(name, s.row.size)]]))
+  w.here.row = w.thread
+  const kept = stage.results.map((node) => ({ node, name: draft.local('kept', 'shared', [dim(ROWS)]) }))
+  const sums: Stmt[] = []
+  for (const [node, partial] of totals) {
+    const total = draft.fresh('total')
+    const part = draft.fresh('part')
+    const fn: ReduceFn = node.op === 'reduce' ? node.attrs.fn : 'sum'
+    sums.push(
+      unit(total, fn),
+      unrolled(part, LANES, [fold(total, fn, read(partial, [w.thread, axisIndex(part, LANES)]))]),
+    )
+    draft.settle(node, () => register(total))
+  }
+  const body = draft.evaluate(
+    kept.map((k) => ({ node: k.node, at })),
+    (vs) =>
+      kept.flatMap((k, i) => [
+        store(k.name, [w.thread], vs[i]!),
+        ...(stored.includes(k.node)
+          ? [when(addIndex(w.row0, w.thread), dim(0), s.row.size, [draft.put(k.node, at, read(k.name, [w.thread]))])]
+          : []),
+      ]),
+  )
+  for (const node of totals.keys()) draft.forget(node)
+  for (const k of kept) draft.settle(k.node, () => read(k.name, [w.here.row]))
+  return [
+    when(w.thread, dim(0), dim(ROWS), [
+      ...sums,
+      ...(s.row.size.key === '1' ? [] : [named(name, s.row.size, rowIn(w, w.thread))]),
+      ...body,
+    ]),
+    barrier,
+  ]
+}
+
+const runStream = (w: Stream, pass: Pass): Body => {
+  const { draft } = w
+  const steps = extentOf(pass.along)
+  const name = draft.fresh('s0')
+  const isOne = (literal(steps) ?? Infinity) <= CHUNK
+  const s0 = isOne ? whole(0) : axisIndex(name, steps)
+  const folds = pass.sums.filter((x): x is Fold => x.kind === 'fold')
+  const gathered = pass.sums.filter((x): x is Gathered => x.kind === 'gathered')
+  const scores: Registers = {
+    accs: [draft.local('score', 'register', [dim(SCORES.mr), dim(SCORES.nr)])],
+    left: draft.local('left_part', 'register', [dim(SCORES.mr)]),
+    right: draft.local('right_part', 'register', [dim(SCORES.nr)]),
+  }
+  const lanes = new Map(folds.map((f) => [f, draft.local('acc', 'register', [dim(1)])] as const))
+  const clear: Stmt[] = folds.map((f) =>
+    store(lanes.get(f)!, [whole(0)], number(UNIT[f.node.op === 'dot' ? 'sum' : f.node.attrs.fn])),
+  )
+  const parts = new Map<Gathered, Registers>()
+  for (const g of gathered) {
+    const tile = tileOf(g)
+    const acc = draft.local('acc', 'register', [dim(tile.mr), dim(tile.nr)])
+    w.accs.set(g.node, { name: acc, tile })
+    parts.set(g, {
+      accs: [acc],
+      left: draft.local('left_part', 'register', [dim(tile.mr)]),
+      right: draft.local('right_part', 'register', [dim(tile.nr)]),
+    })
+    clear.push(...nested(draft, tile, (i, j) => [store(acc, [i, j], number(0))]))
+  }
+  const body: Stmt[] = []
+  pass.flows.forEach((f, i) => {
+    w.chunks[i] ??= draft.local('chunk', 'shared', [dim(ROWS), dim(CHUNK + 1)])
+    const chunk = w.chunks[i]
+    body.push(...flowInto(w, f, chunk, s0, scores))
+    draft.settle(f.node, () => read(chunk, [w.here.row, w.here.step]))
+  })
+  body.push(barrier)
+  for (const f of folds) body.push(...foldChunk(w, f, lanes.get(f)!, pass.along, s0))
+  for (const g of gathered) body.push(...gatherChunk(w, g, pass.along, s0, parts.get(g)!))
+  // what was read of this chunk is read before the next one is written
+  if (gathered.length === 0) body.push(barrier)
+  const loop = isOne ? body : [repeat('loop', name, steps, body, { step: CHUNK })]
+  pass.flows.forEach((f) => draft.forget(f.node))
+  const partials = new Map<Node, string>(
+    folds.map((f) => [f.node, draft.local('partial', 'shared', [dim(ROWS), dim(LANES)])]),
+  )
+  const spread = folds.map((f) =>
+    store(
+      partials.get(f.node)!,
+      [divIndex(w.thread, LANES), modIndex(w.thread, LANES)],
+      read(lanes.get(f)!, [whole(0)]),
+    ),
+  )
+  const finish = pass.finished
+    .filter((s) => s.results.every((r) => !isWide(r, w)))
+    .flatMap((stage) => finishFolds(w, stage, totalsOf(stage, partials)))
+  const what = pass.sums.map((x) => (x.node.op === 'dot' ? 'sum' : x.node.attrs.fn)).join(', ')
+  return [
+    note(`along the stream: ${what}`),
+    ...clear,
+    ...loop,
+    ...spread,
+    ...(spread.length === 0 ? [] : [barrier]),
+    ...finish,
+  ]
+}
+
+/** sums of a stage that stand as partials */
+const totalsOf = (stage: Stage, partials: ReadonlyMap<Node, string>): ReadonlyMap<Node, string> => {
+  const own =
+    stage.kind === 'reduce'
+      ? stage.reduces
+      : stage.kind === 'dot'
+        ? stage.accumulators.flatMap((a) => a.terms.map((t) => t.dot))
+        : []
+  return new Map(own.flatMap((n) => (partials.has(n) ? [[n as Node, partials.get(n)!] as const] : [])))
+}
+
+/** a result with columns */
+const isWide = (n: Node, { s }: Stream): boolean =>
+  n.type.dims.some((d) => d.name !== s.row.name && !s.fixed.some((f) => f.name === d.name))
+
+/** results with columns, from the threads' accumulators */
+const finishGathered = (w: Stream, stage: Stage): Body => {
+  const { draft, s, stored } = w
+  const sums = stage.kind === 'dot' ? stage.accumulators.flatMap((a) => a.terms.map((t) => t.dot)) : []
+  const found = sums.flatMap((n) => (w.accs.has(n) ? [{ node: n, ...w.accs.get(n)! }] : []))
+  const [first] = found
+  if (first === undefined) return []
+  const { tile } = first
+  const columns = first.node.type.dims.filter((d) => d.name !== s.row.name && !s.fixed.some((f) => f.name === d.name))
+  const extent = extentOf(columns)
+  const across = tile.n / tile.nr
+  const names = { row: draft.fresh('row'), column: draft.fresh('column') }
+  const at = joined(
+    w.fixed,
+    new Map([[s.row.name, axisIndex(names.row, s.row.size)]]),
+    pointAt(columns, axisIndex(names.column, extent)),
+  )
+  return nested(draft, tile, (i, j) => {
+    const local = addIndex(scaleIndex(tile.mr, divIndex(w.thread, across)), i)
+    const column = addIndex(scaleIndex(tile.nr, modIndex(w.thread, across)), j)
+    w.here.row = local
+    for (const f of found) draft.settle(f.node, () => read(f.name, [i, j]))
+    const wanted = stage.results.filter((r) => stored.includes(r))
+    const values = draft.evaluate(
+      wanted.map((node) => ({ node, at })),
+      (vs) => wanted.map((node, q) => draft.put(node, at, vs[q]!)),
+    )
+    for (const f of found) draft.forget(f.node)
+    const row = addIndex(w.row0, local)
+    return [
+      when(row, dim(0), s.row.size, [
+        when(column, dim(0), extent, [
+          ...(s.row.size.key === '1' ? [] : [named(names.row, s.row.size, row)]),
+          ...(extent.key === '1' ? [] : [named(names.column, extent, column)]),
+          ...values,
+        ]),
+      ]),
+    ]
+  })
+}
+
+// ------------------------------------------------------------------------------------- the nest
+
+export const stream = (draft: Draft, s: Streaming, stored: ReadonlyArray<Node>): Stmt => {
+  const batch = extentOf(s.fixed)
+  const names = { batch: draft.fresh('batch'), row0: draft.fresh('row0') }
+  const widest = Math.max(
+    CHUNK,
+    ...s.passes.flatMap((p) => p.sums.map((x) => (x.kind === 'gathered' ? tileOf(x).n : 0))),
+  )
+  const w: Stream = {
+    draft,
+    s,
+    stored,
+    fixed: pointAt(s.fixed, axisIndex(names.batch, batch)),
+    row0: axisIndex(names.row0, s.row.size),
+    thread: axisIndex('thread', THREADS),
+    here: { row: whole(0), step: whole(0) },
+    left: draft.local('left_tile', 'shared', [dim(CHUNK), dim(ROWS + PAD)]),
+    right: draft.local('right_tile', 'shared', [dim(CHUNK), dim(widest + PAD)]),
+    accs: new Map(),
+    chunks: [],
+  }
+  const passes = s.passes.flatMap((p) => runStream(w, p))
+  const wide = s.passes.flatMap((p) => p.finished.filter((x) => x.results.some((r) => isWide(r, w))))
+  const body = [...passes, ...wide.flatMap((stage) => finishGathered(w, stage))]
+  const threads = repeat('thread', 'thread', dim(THREADS), body)
+  const rows = repeat('block', names.row0, s.row.size, [threads], { step: ROWS })
+  return batch.key === '1' ? rows : repeat('block', names.batch, batch, [rows])
+}
