@@ -212,17 +212,20 @@ export const literal = (p: Dim): number | undefined =>
   p.terms.length === 0 ? 0 : p.terms.length === 1 && p.terms[0]?.atoms.length === 0 ? p.terms[0].coef : undefined
 
 /** Every symbol in the dim, those inside quotients included. */
-export const symbolsOf = (p: Dim): ReadonlyArray<string> => [
-  ...new Set(
-    p.terms.flatMap((t) => {
-      const { atoms, over } = ratioOf(t)
-      return [...atoms, ...over].flatMap((a) => {
-        const q = quotients.get(a)
-        return q === undefined ? [a] : [...symbolsOf(q.num), ...symbolsOf(q.den)]
-      })
-    }),
-  ),
-]
+export const symbolsOf = (p: Dim): ReadonlyArray<string> =>
+  literal(p) !== undefined
+    ? []
+    : [
+        ...new Set(
+          p.terms.flatMap((t) => {
+            const { atoms, over } = ratioOf(t)
+            return [...atoms, ...over].flatMap((a) => {
+              const q = quotients.get(a)
+              return q === undefined ? [a] : [...symbolsOf(q.num), ...symbolsOf(q.den)]
+            })
+          }),
+        ),
+      ]
 
 const valueOf = (atom: string, sizes: Sizes): E.Either<string, number> => {
   const q = quotients.get(atom)
@@ -246,6 +249,8 @@ const productOf = (start: number, atoms: ReadonlyArray<string>, sizes: Sizes): E
 
 /** The value under `sizes`; left: the reason (a symbol without a size, a quotient that is not exact). */
 export const evalDim = (p: Dim, sizes: Sizes): E.Either<string, number> => {
+  const known = literal(p)
+  if (known !== undefined) return E.right(known)
   let [num, den] = [0, 1]
   for (const r of p.terms.map(ratioOf)) {
     const [n, d] = [productOf(r.coef, r.atoms, sizes), productOf(r.div, r.over, sizes)]
