@@ -107,7 +107,7 @@ const zooCases = (width: Width, names?: ReadonlyArray<string>): ReadonlyArray<Ca
 
 describe.runIf(hasCompiler)('compiled kernels', () => {
   test('the zoo, within the bounds of f32', () => {
-    const width = widestVectors() as Width
+    const width = widestVectors()
     const all = zooCases(width)
     expect(all.length).toBeGreaterThan(200)
     expect(wrongOnes(all, runAll(all, width))).toBe('')
@@ -123,7 +123,7 @@ describe.runIf(hasCompiler)('compiled kernels', () => {
   )
 
   test('threads share a launch and change no bit', () => {
-    const width = widestVectors() as Width
+    const width = widestVectors()
     const all = zooCases(width, ['llama-adapter', 'hra', 'loss', 'step with lora'])
     const [one, three] = [runAll(all, width, 1), runAll(all, width, 3)]
     const bits = (r: typeof one): ReadonlyArray<ReadonlyArray<Uint32Array>> =>
@@ -132,7 +132,7 @@ describe.runIf(hasCompiler)('compiled kernels', () => {
   }, 120_000)
 
   test('random graphs', () => {
-    const width = widestVectors() as Width
+    const width = widestVectors()
     const seeds = fc.sample(fc.integer({ min: 0, max: 2 ** 30 }), { seed, numRuns: 80 })
     const all = seeds.flatMap((n) => {
       const { program, inputs } = randomGraph(n, 12)

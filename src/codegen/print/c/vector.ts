@@ -150,6 +150,7 @@ export const printVectorLoop = (s: LoopStmt, p: Printer, width: number, fresh: (
   }
   const applied = (e: Extract<Expr, { readonly kind: 'apply' }>): string => {
     const [a, b, c] = e.args
+    if (e.fn === 'div' && !exprDepends(b!, varying)) return `over_w(${vector(a!)}, ${p.expr(b!)})`
     if (infix[e.fn] !== undefined) return `(${operand(a!)} ${infix[e.fn]!} ${operand(b!)})`
     if (compare[e.fn] !== undefined || e.fn === 'and' || e.fn === 'or' || e.fn === 'not') return `flag_w(${mask(e)})`
     if (e.fn === 'select')

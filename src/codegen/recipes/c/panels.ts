@@ -117,11 +117,12 @@ const readsIn = (e: Expr): ReadonlyArray<Expr & { readonly kind: 'read' }> => [
   ...partsOf(e).flatMap(readsIn),
 ]
 
-/** reads that are contiguous along i, less those that are along k */
+/** reads that are contiguous along i, less those that are along k; what does not change along the other counts for nothing */
 const leaning = (e: Expr, shapeOf: Surroundings['shapeOf']): number =>
   readsIn(e).reduce((n, r) => {
     const s = stridesOf(r, shapeOf(r.buffer))
-    return n + (s?.i.key === '1' ? 1 : 0) - (s?.k.key === '1' ? 1 : 0)
+    if (s === undefined || s.i.key === '0' || s.k.key === '0') return n
+    return n + (s.i.key === '1' ? 1 : 0) - (s.k.key === '1' ? 1 : 0)
   }, 0)
 
 // ------------------------------------------------------------------------------------- the pass

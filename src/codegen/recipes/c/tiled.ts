@@ -29,7 +29,7 @@ import { ownBufferOf } from '../../layout.ts'
 import { shareWork } from '../../share.ts'
 import { dimAlong, namesOf } from '../../sizes.ts'
 import { buffer, loopFrom, loopOver, within } from '../../statements.ts'
-import type { Packed } from './contraction.ts'
+import type { Packed } from './operands.ts'
 import { mmaCall, packPanel, type Surroundings, type Value } from './panels.ts'
 import type { Recipe } from './cells.ts'
 import { expressionsIn, innerOf, type Home } from './scene.ts'
@@ -123,9 +123,11 @@ export const tiledC = (g: Group, axis: Axis, width: Width, isFrozen: (n: Node) =
     ...g.stages.flatMap((s) => s.results.flatMap((n) => innerOf(g, n).map((d) => nominal(d.size)))),
   )
   const unit = TILES[width][0]![0]
-  const most = unit * (widest >= 2048 ? 8 : 4)
+  // columns that come from far away are read once a tile, so that tiles are larger then; all of about one size
+  const most = unit * (widest >= 2048 ? 11 : 4)
   const known = literal(axis.size)
-  const size = known === undefined ? most : Math.min(most, Math.ceil(known / unit) * unit)
+  const pieces = known === undefined ? 1 : Math.max(1, Math.ceil(known / most))
+  const size = known === undefined ? most : Math.max(unit, Math.ceil(known / pieces / unit) * unit)
   const end =
     known !== undefined && known % size === 0
       ? shiftIndex(first, size)
@@ -193,7 +195,7 @@ export const tiledC = (g: Group, axis: Axis, width: Width, isFrozen: (n: Node) =
       })
     const own = (n: Node, p: Position): Position => new Map(namesOf(n).map((a) => [a, p.get(a)!]))
     const result = ((): Right => {
-      if (isFrozen(node)) {
+      if (isConstant(node, isFrozen)) {
         const packed = packedOf(`rows ${key}`, node, needs, shape, width, (s, expr, outer) =>
           fillWith(
             s,
@@ -395,6 +397,10 @@ export const tiledC = (g: Group, axis: Axis, width: Width, isFrozen: (n: Node) =
 }
 
 // --------------------------------------------------------------------------------- constructors
+
+/** made of captured values alone */
+const isConstant = (n: Node, isFrozen: (n: Node) => boolean): boolean =>
+  n.op === 'input' ? isFrozen(n) : n.args.length > 0 && n.args.every((a) => a.op === 'const' || isConstant(a, isFrozen))
 
 const unmerged = (side: Side, i: Index): ReadonlyArray<readonly [string, Index]> => {
   const at = unflatten(
