@@ -162,7 +162,10 @@ export const play = async (
     title: c.title,
     flops: c.flops,
     bound: c.bound,
-    reference: judged === undefined ? 'c itself (no torch)' : `${judged.build.split(',')[0] ?? 'torch'} in float64`,
+    reference:
+      judged === undefined
+        ? 'c itself, for want of a reference'
+        : `${judged.build.split(',')[0] ?? 'torch'} in float64`,
     forms,
     deviations,
     failures,

@@ -1,8 +1,9 @@
 /**
- * Where the time of a case goes on our side: a case on the c target over and over in one process, sampled by `perf`;
- * milliseconds a call of every function of the generated object, and of everything around it.
+ * Where the time of a case goes on our side, a case on the c target over and over in one process on one core: the
+ * clock around every kernel called, and (where `perf` is installed) samples of every function of the generated object
+ * and of what is around it.
  *
- *     npx tsx bench/profile.ts lora-8 [--form both] [--seconds 3] [--core 1] [--target c] [--annotate FUNCTION]
+ *     npx tsx bench/profile.ts lora-8 [--form both] [--seconds 3] [--core 1] [--annotate FUNCTION]
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -10,10 +11,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { caseNamed, type Form } from './case.ts'
+import { simplify } from '../src/autodiff/simplify.ts'
+import { compileNow } from '../src/codegen/index.ts'
+import { compileNative } from '../src/codegen/native.ts'
+import { caseNamed, orFail, type Case, type Form } from './case.ts'
 import { fill } from './match.ts'
 import { environment, pinned } from './rival.ts'
-import { prepareOurs } from './rivals/ours.ts'
+import { frozenValues, inputsFor, prepareOurs, programsOf } from './rivals/ours.ts'
 import { median } from './statistics.ts'
 import { showMs, table } from './table.ts'
 
@@ -36,6 +40,38 @@ const cpu = (): number => {
   return (user + system) / 1000
 }
 
+/** The clock around every kernel: the quickest of so many runs, which a busy machine blurs least. */
+const kernels = (c: Case, form: Form): string => {
+  const tensors = Object.fromEntries(c.tensors.map((t) => [t.name, fill(t)]))
+  const program = programsOf(c)[form]
+  if (program === undefined) throw new Error(`${name} has no form ${form}`)
+  const frozen = frozenValues(c, tensors)
+  const { report } = orFail(compileNow(program, { target: 'c', frozen }))
+  const native = orFail(compileNative(program, { frozen }, simplify))
+  const inputs = inputsFor(c, program, tensors)
+  const best = new Float64Array(report.kernels.length).fill(Infinity)
+  for (let i = 0; i < (c.kind === 'step' ? 10 : 100); i++)
+    orFail(native.profile(inputs)).forEach((s, k) => (best[k] = Math.min(best[k]!, s)))
+  const total = best.reduce((a, b) => a + b, 0)
+  const made = report.kernels.map((k, i) => ({ ...k, ms: 1e3 * best[i]! })).sort((a, b) => b.ms - a.ms)
+  const shown = made.filter((k) => k.ms > 0.002 * 1e3 * total).slice(0, 60)
+  return [
+    `${name} ${form}: ${showMs(1e3 * total)} ms in ${made.length} kernels, ${(report.flops / total / 1e9).toFixed(0)} GFLOP/s; the quickest of each`,
+    table(
+      ['ms', '%', 'GFLOP/s', 'GB/s', 'kernel', 'result', 'fused'],
+      shown.map((k) => [
+        showMs(k.ms),
+        (k.ms / 10 / total).toFixed(1),
+        (k.flops / k.ms / 1e6).toFixed(1),
+        ((k.bytesRead + k.bytesWritten) / k.ms / 1e6).toFixed(1),
+        k.name,
+        k.result.slice(0, 60),
+        k.fused.join(' ').slice(0, 60),
+      ]),
+    ),
+  ].join('\n')
+}
+
 /** Runs the case until the parent has seen enough; says when it is warm, and what a call takes. */
 const child = async (): Promise<void> => {
   const c = caseNamed(name)
@@ -43,6 +79,7 @@ const child = async (): Promise<void> => {
   const prepared = prepareOurs('c')(c, Object.fromEntries(c.tensors.map((t) => [t.name, fill(t)])))
   const call = prepared.forms[form]
   if (call === undefined) throw new Error(`${name} has no form ${form}`)
+  console.log(kernels(c, form))
   for (let i = 0; i < 3; i++) call()
   console.log('warm')
   const times: number[] = []
@@ -90,10 +127,11 @@ const profile = async (): Promise<void> => {
   await new Promise<void>((resolve, reject) => {
     running.stdout.on('data', (chunk: Buffer) => {
       said += String(chunk)
-      if (said.includes('warm')) resolve()
+      if (said.includes('\nwarm')) resolve()
     })
     running.on('close', () => reject(new Error(`${name} did not run`)))
   })
+  console.log(said.replace(/\nwarm[^]*/, ''))
   execFileSync(
     'perf',
     [
@@ -128,7 +166,7 @@ const profile = async (): Promise<void> => {
     '0.2',
   ]
   const report = execFileSync('perf', asked, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
-  console.log(`${name} ${form}: ${showMs(ms)} ms a call`)
+  console.log(`\n${name} ${form}: ${showMs(ms)} ms a call, sampled`)
   console.log(
     table(
       ['ms a call', '%', 'object', 'function'],

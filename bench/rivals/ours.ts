@@ -82,8 +82,18 @@ export const programsOf = (c: Case): Readonly<Partial<Record<Case['forms'][numbe
     return { step: stepOf(config, stepRecipe(rows, length)).program }
   }
   const forward = orFail(L.program(c.name, { y: formulations[c.kind](c) }))
-  return { forward, ...(c.wrt.length === 0 ? {} : { both: orFail(vjpProgram(forward, c.wrt)) }) }
+  return { forward, ...(c.wrt.length === 0 ? {} : { both: inCaseLayout(c, orFail(vjpProgram(forward, c.wrt))) }) }
 }
+
+/** Results in the layout that the case promises: a sum has the axes of its first term, in their order. */
+const inCaseLayout = (c: Case, p: L.Program): L.Program => ({
+  ...p,
+  outputs: p.outputs.map(({ name, node }) => {
+    const wanted = (c.results[name] ?? []).flatMap((a) => node.type.dims.find((d) => d.name === a) ?? [])
+    const asIs = wanted.every((d, i) => d === node.type.dims[i])
+    return { name, node: asIs ? node : kit.map('add', kit.broadcast(kit.scalar(0), wanted), node) }
+  }),
+})
 
 const sizesOf = ({ numbers: n }: Case, width = 0) => ({
   ...{ dim: width, hidden: n['hidden'] ?? 0, heads: n['heads'] ?? 0, kvHeads: n['kvHeads'] ?? 0 },
@@ -92,7 +102,15 @@ const sizesOf = ({ numbers: n }: Case, width = 0) => ({
 
 // --------------------------------------------------------------------------------------- running
 
-const frozenValues = (c: Case, tensors: Tensors): Readonly<Record<string, L.Value>> =>
+/** what changes from run to run */
+export const inputsFor = (c: Case, program: L.Program, tensors: Tensors): Tensors =>
+  Object.fromEntries(
+    program.inputs.flatMap(({ name }) =>
+      c.frozen.includes(name) || tensors[name] === undefined ? [] : [[name, tensors[name]]],
+    ),
+  )
+
+export const frozenValues = (c: Case, tensors: Tensors): Readonly<Record<string, L.Value>> =>
   Object.fromEntries(
     c.tensors
       .filter((t) => c.frozen.includes(t.name))
@@ -130,15 +148,14 @@ export const prepareOurs =
       if (program === undefined) return []
       const executable = orFail(compileNow(program, { target, frozen: frozenValues(c, tensors) }))
       made.push(executable)
-      const inputs = Object.fromEntries(
-        program.inputs.flatMap(({ name }) =>
-          c.frozen.includes(name) || tensors[name] === undefined ? [] : [[name, tensors[name]]],
-        ),
-      )
+      const inputs = inputsFor(c, program, tensors)
+      // as a training loop calls it: results go where the last ones were
+      let into: Readonly<Record<string, Float32Array>> | undefined
       const call = (): Readonly<Record<string, Float32Array>> => {
-        const ran = executable.runNow(inputs)
+        const ran = executable.runNow(inputs, into)
         if (E.isLeft(ran)) throw new Error(L.showFaults(ran.left))
-        return ran.right
+        into = ran.right
+        return into
       }
       return [{ form, program, call }]
     })
