@@ -220,7 +220,8 @@ export const signatureOf = (k: Kernel): string => {
   ]
   const sizes = [...symbolNames(k).values()].map((n) => `int ${n}`)
   const { block: threads } = launchOf(k)
-  return `extern "C" __global__ void __launch_bounds__(${String(threads)}) ${k.name}(${[...pointers, ...sizes].join(', ')})`
+  // one block at least: without it the compiler saves registers for more blocks a processor, and may spill for them
+  return `extern "C" __global__ void __launch_bounds__(${String(threads)}, 1) ${k.name}(${[...pointers, ...sizes].join(', ')})`
 }
 
 const kernelLines = (k: Kernel): Lines => {
