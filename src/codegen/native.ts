@@ -15,7 +15,7 @@ import { checkFrozen, type concreteDims } from './oracle.ts'
 import { bind, blockStages, type BlockStages } from './pipeline.ts'
 import type { Argument } from './recipes/c/index.ts'
 import { findCompiler } from './runtime/c.ts'
-import { addressOf, behind, loadKernels, sizeAt, type KernelsC } from './runtime/kernels-c.ts'
+import { addressOf, behind, floats, loadKernels, sizeAt, type KernelsC } from './runtime/kernels-c.ts'
 import { count } from './sizes.ts'
 import { elementsOf, livesOf, placeValues, scheduleOf, type Schedule } from './schedule.ts'
 
@@ -101,19 +101,11 @@ const bindProgram = (
   const { offsets, size } = placeValues(lived)
 
   // memory that stays: the arena, captured values, panels
-  const arena = new Float32Array(Math.max(64, size))
+  const arena = floats(size)
   const captured = new Map<Node, Float32Array>()
   const panels = new Map<string, Float32Array>()
   for (const { packed } of schedule.packed)
-    panels.set(
-      packed.key,
-      new Float32Array(
-        Math.max(
-          64,
-          packed.buffer.shape.reduce((n, d) => n * sizeAt(d, sizes), 1),
-        ),
-      ),
-    )
+    panels.set(packed.key, floats(packed.buffer.shape.reduce((n, d) => n * sizeAt(d, sizes), 1)))
   const capturedAt = (n: Node): Float32Array => {
     const known = captured.get(n) ?? givens.captured(n)
     captured.set(n, known)

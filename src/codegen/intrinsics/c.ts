@@ -62,7 +62,8 @@ const mmaText = `#ifdef __clang__
     else { FOR_TILE(mr, nv) s[i][j] = (vf){0}; } \\
     for (long k = 0; k < depth; k++, a += lda, b += ldb) { \\
       vf x[nv]; \\
-      WRITTEN_OUT for (int j = 0; j < nv; j++) x[j] = LOAD(b + j * W); \\
+      __builtin_prefetch(a + 24 * lda); \\
+      WRITTEN_OUT for (int j = 0; j < nv; j++) __builtin_prefetch(b + 16 * ldb + j * W), x[j] = LOAD(b + j * W); \\
       FOR_TILE(mr, nv) s[i][j] += a[i] * x[j]; \\
     } \\
     FOR_TILE(mr, nv) STORE(acc + i * ldc + j * W, s[i][j]); \\
@@ -88,6 +89,7 @@ static __attribute__((noinline)) void pack(float *RESTRICT to, const float *REST
   if (si == 1) {
     for (long k = 0; k < depth; k++, to += p, from += sk) {
       int i = 0;
+      for (int ahead = 0; ahead < valid; ahead += 16) __builtin_prefetch(from + 12 * sk + ahead);
       for (; i + W <= valid; i += W) STORE(to + i, LOAD(from + i));
       for (; i < valid; i++) to[i] = from[i];
       for (; i < p; i++) to[i] = 0.0f;
@@ -96,17 +98,21 @@ static __attribute__((noinline)) void pack(float *RESTRICT to, const float *REST
   }
   const int fours = sk == 1 ? valid & ~3 : 0;
   const long whole_k = fours == 0 ? 0 : depth & ~3L;
-  for (long k = 0; k < whole_k; k += 4)
+  /* a cache line of four rows at a time: rows that lie a power of two apart would drive each other out */
+  for (long k16 = 0; k16 < whole_k; k16 += 16)
     for (int i = 0; i < fours; i += 4) {
-      const float *f = from + i * si + k;
-      float *t = to + k * p + i;
-      const v4 a = LOAD4(f), b = LOAD4(f + si), c = LOAD4(f + 2 * si), d = LOAD4(f + 3 * si);
-      const v4 ab = SHUFFLE4(a, b, 0, 4, 1, 5), cd = SHUFFLE4(c, d, 0, 4, 1, 5);
-      const v4 ba = SHUFFLE4(a, b, 2, 6, 3, 7), dc = SHUFFLE4(c, d, 2, 6, 3, 7);
-      STORE4(t, SHUFFLE4(ab, cd, 0, 1, 4, 5));
-      STORE4(t + p, SHUFFLE4(ab, cd, 2, 3, 6, 7));
-      STORE4(t + 2 * p, SHUFFLE4(ba, dc, 0, 1, 4, 5));
-      STORE4(t + 3 * p, SHUFFLE4(ba, dc, 2, 3, 6, 7));
+      const long end = k16 + 16 < whole_k ? k16 + 16 : whole_k;
+      const float *f = from + i * si;
+      for (long k = k16; k < end; k += 4) {
+        float *t = to + k * p + i;
+        const v4 a = LOAD4(f + k), b = LOAD4(f + si + k), c = LOAD4(f + 2 * si + k), d = LOAD4(f + 3 * si + k);
+        const v4 ab = SHUFFLE4(a, b, 0, 4, 1, 5), cd = SHUFFLE4(c, d, 0, 4, 1, 5);
+        const v4 ba = SHUFFLE4(a, b, 2, 6, 3, 7), dc = SHUFFLE4(c, d, 2, 6, 3, 7);
+        STORE4(t, SHUFFLE4(ab, cd, 0, 1, 4, 5));
+        STORE4(t + p, SHUFFLE4(ab, cd, 2, 3, 6, 7));
+        STORE4(t + 2 * p, SHUFFLE4(ba, dc, 0, 1, 4, 5));
+        STORE4(t + 3 * p, SHUFFLE4(ba, dc, 2, 3, 6, 7));
+      }
     }
   for (long k = 0; k < depth; k++)
     for (int i = k < whole_k ? fours : 0; i < p; i++) to[k * p + i] = i < valid ? from[i * si + k * sk] : 0.0f;
