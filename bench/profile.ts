@@ -53,17 +53,24 @@ const kernels = (c: Case, form: Form): string => {
   for (let i = 0; i < (c.kind === 'step' ? 10 : 100); i++)
     orFail(native.profile(inputs)).forEach((s, k) => (best[k] = Math.min(best[k]!, s)))
   const total = best.reduce((a, b) => a + b, 0)
-  const made = report.kernels.map((k, i) => ({ ...k, ms: 1e3 * best[i]! })).sort((a, b) => b.ms - a.ms)
-  const shown = made.filter((k) => k.ms > 0.002 * 1e3 * total).slice(0, 60)
+  // kernels that do the same on the same sizes (layers) are one line
+  const alike = new Map<string, { kernel: (typeof report.kernels)[number]; times: number; ms: number }>()
+  report.kernels.forEach((k, i) => {
+    const key = `${k.result} ${k.fused.join(' ')}`
+    const known = alike.get(key) ?? { kernel: k, times: 0, ms: 0 }
+    alike.set(key, { ...known, times: known.times + 1, ms: known.ms + 1e3 * best[i]! })
+  })
+  const shown = [...alike.values()].sort((x, y) => y.ms - x.ms).filter(({ ms }) => ms > 2 * total)
   return [
-    `${name} ${form}: ${showMs(1e3 * total)} ms in ${made.length} kernels, ${(report.flops / total / 1e9).toFixed(0)} GFLOP/s; the quickest of each`,
+    `${name} ${form}: ${showMs(1e3 * total)} ms in ${report.kernels.length} kernels, ${(report.flops / total / 1e9).toFixed(0)} GFLOP/s; the quickest run of each`,
     table(
-      ['ms', '%', 'GFLOP/s', 'GB/s', 'kernel', 'result', 'fused'],
-      shown.map((k) => [
-        showMs(k.ms),
-        (k.ms / 10 / total).toFixed(1),
-        (k.flops / k.ms / 1e6).toFixed(1),
-        ((k.bytesRead + k.bytesWritten) / k.ms / 1e6).toFixed(1),
+      ['ms', '%', 'times', 'GFLOP/s', 'GB/s', 'kernel', 'result', 'fused'],
+      shown.map(({ kernel: k, times, ms }) => [
+        showMs(ms),
+        (ms / 10 / total).toFixed(1),
+        String(times),
+        ((times * k.flops) / ms / 1e6).toFixed(1),
+        ((times * (k.bytesRead + k.bytesWritten)) / ms / 1e6).toFixed(1),
         k.name,
         k.result.slice(0, 60),
         k.fused.join(' ').slice(0, 60),
