@@ -28,13 +28,13 @@ import { llamaWeights } from '../../src/models/llama.ts'
 import { adamW, adamWDefaults } from '../../src/models/optimiser.ts'
 import { holdOut } from '../../src/models/schedule.ts'
 import { mobyDick } from '../../src/models/texts.ts'
-import { heldOutLoss, startState, train, type TrainState } from '../../src/models/train.ts'
+import { evaluator, startState, train, type TrainState } from '../../src/models/train.ts'
 import { learnTokenizer } from './tokenizer.ts'
 
 const END = '<|endoftext|>'
 const { values: flags } = parseArgs({
   options: {
-    steps: { type: 'string', default: '2500' },
+    steps: { type: 'string', default: '5000' },
     out: { type: 'string', default: 'checkpoints/moby' },
     state: { type: 'string', default: '.checkpoint-training' },
   },
@@ -47,11 +47,11 @@ const orDie = <A>(checked: Checked<A>): A => {
 }
 
 const config: LlamaConfig = {
-  dim: 64,
-  hidden: 176,
-  layers: 3,
-  heads: 4,
-  kvHeads: 2,
+  dim: 128,
+  hidden: 352,
+  layers: 5,
+  heads: 8,
+  kvHeads: 4,
   headDim: 16,
   vocab: 512,
   normEps: 1e-5,
@@ -119,21 +119,31 @@ console.error(`${String(text.length)} characters, ${String(tokens.length)} token
 const recipe = {
   steps: Number(flags.steps),
   rows: 8,
-  length: 64,
-  peak: 4e-3,
+  length: 128,
+  peak: 5e-3,
   warmup: 100,
   seed: 1,
   clip: 1,
-  optimiser: adamW({ ...adamWDefaults, weightDecay: 0.01 }),
+  optimiser: adamW({ ...adamWDefaults, weightDecay: 0.1 }),
 }
 const data = holdOut(tokens, 0.05)
 const bar = new cliProgress.SingleBar({
   format: '{bar} {value}/{total} loss {loss} {speed} tokens/s, {left} s left',
   stream: process.stderr,
   noTTYOutput: true,
-  notTTYSchedule: 20000,
+  notTTYSchedule: 120000,
 })
 const from = resumed(startState(initial(), recipe.optimiser))
+/** the held-out loss so far, beside the loss of the last steps */
+const held = orDie(await evaluator({ config, weights: {}, target: 'auto' }, from.params, recipe.rows, recipe.length)())
+const heldOut = async (state: TrainState): Promise<void> => {
+  const loss = orDie(await held.loss(state.params, data.heldOut)())
+  const recent = state.losses.slice(-250)
+  console.error(
+    `step ${String(state.step)}: held-out ${loss.toFixed(4)}, trained on ${(recent.reduce((a, b) => a + b, 0) / recent.length).toFixed(4)} nats a token`,
+  )
+}
+const told: Promise<void>[] = []
 bar.start(recipe.steps, from.step, { loss: '-', speed: '-', left: '-' })
 const state = orDie(
   await train({
@@ -143,8 +153,11 @@ const state = orDie(
     recipe,
     target: 'auto',
     from,
-    saveEvery: 50,
-    onState: saveState,
+    saveEvery: 250,
+    onState: (s) => {
+      told.push(heldOut(s))
+      return saveState(s)
+    },
     onStep: (p) =>
       bar.update(p.step, {
         loss: p.loss.toFixed(3),
@@ -154,16 +167,8 @@ const state = orDie(
   })(),
 )
 bar.stop()
-const held = orDie(
-  await heldOutLoss(
-    { config, weights: {}, target: 'auto' },
-    state.params,
-    data.heldOut,
-    recipe.rows,
-    recipe.length,
-    20,
-  )(),
-)
+await Promise.all(told)
+const final = orDie(await held.loss(state.params, data.heldOut)())
 const weights = new Map(llamaWeights(config).map((w) => [w.name, stored(w.name, w.shape, state.params[w.name]!)]))
 orDie(
   writeHuggingFace(
@@ -181,4 +186,4 @@ orDie(
     },
   ),
 )
-console.log(`${flags.out}: ${String(recipe.steps)} steps, held-out loss ${held.toFixed(4)} nats a token`)
+console.log(`${flags.out}: ${String(recipe.steps)} steps, held-out loss ${final.toFixed(4)} nats a token`)
