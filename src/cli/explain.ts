@@ -24,7 +24,7 @@ interface ExplainOptions {
   readonly config?: string
   readonly source: boolean
   readonly html?: string
-  readonly target: TargetName
+  readonly target: TargetName | 'cuda'
   readonly json?: true
 }
 
@@ -119,7 +119,7 @@ export const explainVerb = ({ run, terminal }: Runner): Command =>
           .summary('show what an adapter compiles to, and why')
           .description(
             "Shows an adapter's forward and backward on one site: the graph, which operations are fused into which kernel, " +
-              'why each kernel ends where it does, flops, bytes against the least possible, and the source.',
+              'why each kernel ends where it does, flops, bytes against the least possible, and the source; for cuda also registers and shared memory, where its compiler is.',
           )
           .argument('<adapter>', 'a built-in adapter, or a file that exports one')
           .option('--in <n>', "width of the site's input", integer(1, 1_000_000), 64)
@@ -129,11 +129,13 @@ export const explainVerb = ({ run, terminal }: Runner): Command =>
           .option('--config <json>', "fields of the adapter's config")
           .option('--html <file>', 'also write a page with the graph of kernels drawn; it needs nothing else')
           .option('--no-source', 'leave the source of the kernels out'),
+        ['cuda'],
       ),
       'the report, kernel by kernel',
     ),
     [
       'scion explain lora --in 64 --out 64 --tokens 512 --rank 8',
       'scion explain ./mine.ts --no-source --html mine.html',
+      'scion explain oft --target cuda',
     ],
   ).action((name: string, options: ExplainOptions) => run(tell(name, options, terminal)))

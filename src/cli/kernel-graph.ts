@@ -32,8 +32,10 @@ const short = (text: string): string => (text.length > LONGEST ? `${text.slice(0
 export const kernelGraph = (r: Report): KernelGraph => {
   const kernels = new Map(r.kernels.map((k, i) => [k.name, `k${String(i)}`]))
   const inputs = new Map<string, string>()
+  /** a kernel with several results has them numbered: `3_dot.1` */
+  const kernelOf = (name: string): string | undefined => kernels.get(name) ?? kernels.get(name.replace(/\.\d+$/, ''))
   for (const name of r.kernels.flatMap((k) => k.inputs))
-    if (!kernels.has(name) && !inputs.has(name)) inputs.set(name, `i${String(inputs.size)}`)
+    if (kernelOf(name) === undefined && !inputs.has(name)) inputs.set(name, `i${String(inputs.size)}`)
   return {
     nodes: [
       ...[...inputs].map(([name, id]): GraphNode => ({ id, kind: 'input', lines: [short(name)] })),
@@ -45,10 +47,14 @@ export const kernelGraph = (r: Report): KernelGraph => {
       })),
     ],
     edges: r.kernels.flatMap((k, i) =>
-      [...new Set(k.inputs)].flatMap((name) => {
-        const from = kernels.get(name) ?? inputs.get(name)
-        return from === undefined ? [] : [{ from, to: `k${String(i)}` }]
-      }),
+      [
+        ...new Set(
+          k.inputs.flatMap((name) => {
+            const from = kernelOf(name) ?? inputs.get(name)
+            return from === undefined ? [] : [from]
+          }),
+        ),
+      ].map((from) => ({ from, to: `k${String(i)}` })),
     ),
   }
 }

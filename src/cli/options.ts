@@ -46,13 +46,13 @@ const targets: ReadonlyArray<TargetName> = ['auto', 'c', 'gpujs', 'oracle']
 
 // ---------------------------------------------------------------------------------- combinators
 
-export const withTarget = (command: Command): Command =>
+export const withTarget = (command: Command, more: ReadonlyArray<string> = []): Command =>
   command.addOption(
     new Option(
       '--target <name>',
       'what computes: c (f32, needs a C compiler), gpujs (f32, anywhere), or oracle (f64, slow and exact); auto takes the first of c and gpujs that works',
     )
-      .choices(targets)
+      .choices([...targets, ...more])
       .default('auto'),
   )
 

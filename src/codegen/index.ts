@@ -15,6 +15,7 @@ import { assemble } from './assemble.ts'
 import { checkInto, pour, type Arrays, type Executable, type Results, type Running } from './executable.ts'
 import { compileOracle } from './oracle.ts'
 import type { Fused } from './fuse.ts'
+import { explainCuda } from './explain-cuda.ts'
 import { compileNative, type Native } from './native.ts'
 import { blockStages, stages, type BlockStages, type Stages } from './pipeline.ts'
 import { printSourceC } from './print/c-function.ts'
@@ -180,11 +181,13 @@ const explainC = (program: Program, sizes: Sizes): Checked<Report> =>
     )
   })(blockStages(program, 'c', sizes, simplify))
 
-/** What `compile` would make for a target, without making it; the oracle has no kernels. */
-export const explain = (program: Program, sizes: Sizes = {}, target: TargetName = 'auto'): Checked<Report> => {
+/** What `compile` would make for a target, without making it; the oracle has no kernels. CUDA is exported, not run here. */
+export const explain = (program: Program, sizes: Sizes = {}, target: TargetName | 'cuda' = 'auto'): Checked<Report> => {
   switch (target) {
     case 'oracle':
       return E.right(emptyReport(program.name, target))
+    case 'cuda':
+      return explainCuda(program, sizes)
     case 'c':
       return explainC(program, sizes)
     case 'auto':

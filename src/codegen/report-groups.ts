@@ -3,6 +3,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { evalDim, type Dim, type Sizes } from '../dsl/dim.ts'
 import type { Node } from '../dsl/node.ts'
 import { rowOf } from '../dsl/primitive.ts'
+import { placeInArena, type Life } from './arena.ts'
 import type { Fused } from './fuse.ts'
 import { originOf } from './fuse/alias.ts'
 import { resultsOf, type Group } from './group.ts'
@@ -45,6 +46,21 @@ export interface GroupSource {
   readonly source: string
   /** equal keys: one kernel */
   readonly key: string
+  readonly resources?: KernelReport['resources']
+}
+
+/** bytes of the one arena in which values between launches lie */
+const arenaBytesOf = ({ launches }: Fused, isOutput: ReadonlySet<Node>, elements: (n: Node) => number): number => {
+  const lives = new Map<Node, Life>()
+  launches.forEach((groups, i) => {
+    for (const n of groups.flatMap((g) => g.stored))
+      if (!isOutput.has(n)) lives.set(n, { size: elements(n), from: i, to: i })
+    for (const n of groups.flatMap((g) => g.reads)) {
+      const life = lives.get(n)
+      if (life !== undefined) lives.set(n, { ...life, to: i })
+    }
+  })
+  return BYTES * placeInArena([...lives.values()]).size
 }
 
 /** Every group of a fused program, with its source as the target prints it. */
@@ -65,7 +81,7 @@ export const reportOfGroups = (
       number += 1
       for (const n of g.stored) names.set(n, g.stored.length === 1 ? name : `${name}.${String(g.stored.indexOf(n))}`)
       const nodes = computedIn(g)
-      const { source, key } = sourceOf(g)
+      const { source, key, resources } = sourceOf(g)
       sources.add(key)
       return {
         name,
@@ -85,6 +101,7 @@ export const reportOfGroups = (
         flops: sum(nodes.map(flops)),
         bytesRead: BYTES * sum(g.reads.map(elements)),
         bytesWritten: BYTES * sum(g.stored.map(elements)),
+        ...(resources === undefined ? {} : { resources }),
         source,
       }
     }),
@@ -99,5 +116,6 @@ export const reportOfGroups = (
     bytesRead: sum(kernels.map((k) => k.bytesRead)),
     bytesWritten: sum(kernels.map((k) => k.bytesWritten)),
     minimumBytes: BYTES * (sum(program.inputs.map((i) => elements(i.node))) + sum([...isOutput].map(elements))),
+    arenaBytes: arenaBytesOf({ program, launches }, isOutput, elements),
   }
 }

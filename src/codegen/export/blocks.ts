@@ -4,6 +4,7 @@ import { pipe } from 'fp-ts/lib/function.js'
 import type { Checked } from '../../dsl/fault.ts'
 import { topological, type Node } from '../../dsl/node.ts'
 import type { Program } from '../../dsl/program.ts'
+import type { Fused } from '../fuse.ts'
 import { originOf } from '../fuse/alias.ts'
 import type { Group } from '../group.ts'
 import { keyOfKernel, symbolsOfKernel, type Kernel } from '../kernel.ts'
@@ -42,17 +43,12 @@ export interface BlockTarget {
 
 // ------------------------------------------------------------------------------------- launches
 
-const launchesOf = (target: BlockTarget, { fused }: BlockStages): Checked<ReadonlyArray<Launched>> =>
-  fused.launches.reduce<Checked<ReadonlyArray<Launched>>>(
-    (all, groups) =>
-      E.chain((before: ReadonlyArray<Launched>) =>
-        E.map((more: ReadonlyArray<Launched>) => [...before, ...more])(target.launch(groups)),
-      )(all),
-    E.right([]),
-  )
+/** The kernels of a fused program in order. */
+export const launchesOf = (target: BlockTarget, { launches }: Fused): Checked<ReadonlyArray<Launched>> =>
+  E.map((made: ReadonlyArray<ReadonlyArray<Launched>>) => made.flat())(E.traverseArray(target.launch)(launches))
 
-/** equal kernels once, under names of their own */
-const distinct = (launches: ReadonlyArray<Launched>): ReadonlyMap<string, Launched> => {
+/** Equal kernels once, under names of their own, by `keyOfKernel`. */
+export const distinct = (launches: ReadonlyArray<Launched>): ReadonlyMap<string, Launched> => {
   const found = new Map<string, Launched>()
   const taken = new Set<string>()
   for (const l of launches) {
@@ -123,7 +119,7 @@ interface Half {
 }
 
 const halfOf = (target: BlockTarget, stages: BlockStages): Checked<Half> =>
-  E.map((launches: ReadonlyArray<Launched>): Half => ({ stages, launches }))(launchesOf(target, stages))
+  E.map((launches: ReadonlyArray<Launched>): Half => ({ stages, launches }))(launchesOf(target, stages.fused))
 
 export const exportBlocks = (target: BlockTarget, joint: Program, header: string): Checked<Exported> =>
   pipe(

@@ -9,7 +9,7 @@ import { recipesCuda } from '../recipes/cuda/index.ts'
 import { exportBlocks, type BlockTarget, type Launched } from './blocks.ts'
 import type { Exported, Header } from './exported.ts'
 
-const cuda: BlockTarget = {
+export const cudaTarget: BlockTarget = {
   name: 'cuda',
   launch: (groups) =>
     E.map((recipes: ReadonlyArray<Omit<Launched, 'groups'>>): ReadonlyArray<Launched> =>
@@ -44,7 +44,7 @@ const cuda: BlockTarget = {
 /** The source and what its manifest says of it; sizes that are not given stay symbols. */
 export const exportCuda = (joint: Program, sizes: Sizes, header: Header): Checked<Exported> =>
   exportBlocks(
-    cuda,
+    cudaTarget,
     bindSizes(joint, Object.fromEntries(Object.entries(sizes).map(([name, n]) => [name, dim(n)]))),
     header('//'),
   )
