@@ -9,6 +9,7 @@ import { depthFor, THREADS, type Tile } from './axes.ts'
 import { extentOf, joined, pointAt, type Draft } from './draft.ts'
 import {
   apply,
+  assign,
   barrier,
   fold,
   guard,
@@ -23,7 +24,7 @@ import {
   unrolled,
   when,
 } from './statements.ts'
-import type { Flow, Fold, Gathered, Pass, Streaming } from './streams.ts'
+import type { Flow, Fold, Gathered, Online, Pass, Scale, Streaming } from './streams.ts'
 import { multiply, nested, PAD, runPass, stageTile, type Body, type Registers, type Where } from './tiles.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -55,7 +56,7 @@ interface Stream {
   readonly left: string
   readonly right: string
   /** accumulators of gathered results */
-  readonly accs: Map<Node, { readonly name: string; readonly tile: Tile }>
+  readonly accs: Map<Node, { readonly name: string; readonly tile: Tile; readonly scale: Scale | undefined }>
   readonly chunks: string[]
 }
 
@@ -110,7 +111,14 @@ const flowInto = (w: Stream, f: Flow, chunk: string, s0: Index, r: Registers): B
 }
 
 /** the lane's share of a reduction: its row, every 8th step of the chunk */
-const foldChunk = (w: Stream, { node }: Fold, acc: string, along: ReadonlyArray<Axis>, s0: Index): Body => {
+const foldChunk = (
+  w: Stream,
+  { node }: Fold,
+  acc: string,
+  along: ReadonlyArray<Axis>,
+  s0: Index,
+  correction?: string,
+): Body => {
   const { draft } = w
   const steps = extentOf(along)
   const names = { row: draft.fresh('row'), step: draft.fresh('step'), turn: draft.fresh('turn') }
@@ -132,8 +140,10 @@ const foldChunk = (w: Stream, { node }: Fold, acc: string, along: ReadonlyArray<
       return [store(acc, [whole(0)], apply(fn === 'sum' ? 'add' : fn, read(acc, [whole(0)]), inside))]
     },
   )
+  const before = read(acc, [whole(0)])
   return [
     ...(w.s.row.size.key === '1' ? [] : [named(names.row, w.s.row.size, rowIn(w, w.here.row))]),
+    ...(correction === undefined ? [] : [store(acc, [whole(0)], apply('mul', before, read(correction, [w.here.row])))]),
     unrolled(names.turn, CHUNK / LANES, [
       ...(steps.key === '1' ? [] : [named(names.step, steps, minIndex(step, whole(subDim(steps, 1))))]),
       ...body,
@@ -142,8 +152,24 @@ const foldChunk = (w: Stream, { node }: Fold, acc: string, along: ReadonlyArray<
 }
 
 /** acc[row, j] += sum over the chunk of left[row, s] right[s, j] */
-const gatherChunk = (w: Stream, g: Gathered, along: ReadonlyArray<Axis>, s0: Index, r: Registers): Body => {
+const gatherChunk = (
+  w: Stream,
+  g: Gathered,
+  along: ReadonlyArray<Axis>,
+  s0: Index,
+  r: Registers,
+  correction?: string,
+): Body => {
+  const { draft } = w
   const tile = tileOf(g)
+  const first = scaleIndex(tile.mr, divIndex(w.thread, tile.n / tile.nr))
+  const acc = r.accs[0]!
+  const corrected =
+    correction === undefined
+      ? []
+      : nested(draft, tile, (i, j) => [
+          store(acc, [i, j], apply('mul', read(acc, [i, j]), read(correction, [addIndex(first, i)]))),
+        ])
   const at = where(w, g.columns, whole(0), tile, (i, k) => {
     w.here.row = i
     w.here.step = k
@@ -156,7 +182,7 @@ const gatherChunk = (w: Stream, g: Gathered, along: ReadonlyArray<Axis>, s0: Ind
   }
   const one = (node: Node, side: 'left' | 'right') =>
     stageTile(at, pass, { node, side, factor: undefined, sign: 1, buffer: side === 'left' ? w.left : w.right }, s0)
-  return [...one(g.left, 'left'), ...one(g.right, 'right'), barrier, multiply(at, pass, r), barrier]
+  return [...corrected, ...one(g.left, 'left'), ...one(g.right, 'right'), barrier, multiply(at, pass, r), barrier]
 }
 
 // ------------------------------------------------------------------------------------- the passes
@@ -201,13 +227,57 @@ const finishFolds = (w: Stream, stage: Stage, totals: ReadonlyMap<Node, string>)
   ]
 }
 
+interface Running {
+  readonly max: string
+  readonly correction: string
+  readonly before: Body
+  readonly each: Body
+}
+
+/** no maximum is less: e^(-Infinity - it) is 0 and not NaN */
+const LOWEST = -3.4028234663852886e38
+
+/** max[row] = the greatest so far, correction[row] = e^(max before - max) */
+const runningMax = (w: Stream, { max }: Online, along: ReadonlyArray<Axis>, s0: Index): Running => {
+  const { draft } = w
+  const top = draft.local('kept', 'shared', [dim(ROWS)])
+  const correction = draft.local('correction', 'shared', [dim(ROWS)])
+  const partial = draft.local('partial', 'shared', [dim(ROWS), dim(LANES)])
+  const acc = draft.local('acc', 'register', [dim(1)])
+  const names = { total: draft.fresh('total'), part: draft.fresh('part'), old: draft.fresh('old') }
+  const [row, old, total] = [w.thread, register(names.old), register(names.total)]
+  const isSame = apply('eq', old, total)
+  const inRow = (body: Body): Stmt => when(row, dim(0), dim(ROWS), body)
+  return {
+    max: top,
+    correction,
+    before: [inRow([store(top, [row], number(LOWEST))])],
+    each: [
+      store(acc, [whole(0)], number(-Infinity)),
+      ...foldChunk(w, max, acc, along, s0),
+      store(partial, [divIndex(w.thread, LANES), modIndex(w.thread, LANES)], read(acc, [whole(0)])),
+      barrier,
+      inRow([
+        assign(names.old, read(top, [row])),
+        unit(names.total, 'max'),
+        fold(names.total, 'max', old),
+        unrolled(names.part, LANES, [fold(names.total, 'max', read(partial, [row, axisIndex(names.part, LANES)]))]),
+        store(correction, [row], apply('select', isSame, number(1), apply('exp', apply('sub', old, total)))),
+        store(top, [row], total),
+      ]),
+      barrier,
+    ],
+  }
+}
+
 const runStream = (w: Stream, pass: Pass): Body => {
   const { draft } = w
   const steps = extentOf(pass.along)
   const name = draft.fresh('s0')
   const isOne = (literal(steps) ?? Infinity) <= CHUNK
   const s0 = isOne ? whole(0) : axisIndex(name, steps)
-  const folds = pass.sums.filter((x): x is Fold => x.kind === 'fold')
+  const { online } = pass
+  const folds = pass.sums.filter((x): x is Fold => x.kind === 'fold' && x !== online?.max)
   const gathered = pass.sums.filter((x): x is Gathered => x.kind === 'gathered')
   const scores: Registers = {
     accs: [draft.local('score', 'register', [dim(SCORES.mr), dim(SCORES.nr)])],
@@ -222,7 +292,7 @@ const runStream = (w: Stream, pass: Pass): Body => {
   for (const g of gathered) {
     const tile = tileOf(g)
     const acc = draft.local('acc', 'register', [dim(tile.mr), dim(tile.nr)])
-    w.accs.set(g.node, { name: acc, tile })
+    w.accs.set(g.node, { name: acc, tile, scale: g.scale })
     parts.set(g, {
       accs: [acc],
       left: draft.local('left_part', 'register', [dim(tile.mr)]),
@@ -238,8 +308,16 @@ const runStream = (w: Stream, pass: Pass): Body => {
     draft.settle(f.node, () => read(chunk, [w.here.row, w.here.step]))
   })
   body.push(barrier)
-  for (const f of folds) body.push(...foldChunk(w, f, lanes.get(f)!, pass.along, s0))
-  for (const g of gathered) body.push(...gatherChunk(w, g, pass.along, s0, parts.get(g)!))
+  const running = online === undefined ? undefined : runningMax(w, online, pass.along, s0)
+  if (running !== undefined && online !== undefined) {
+    clear.push(...running.before)
+    body.push(...running.each)
+    draft.settle(online.max.node, () => read(running.max, [w.here.row]))
+  }
+  const correctionOf = (n: Node): string | undefined =>
+    online?.scaled.has(n) === true ? running?.correction : undefined
+  for (const f of folds) body.push(...foldChunk(w, f, lanes.get(f)!, pass.along, s0, correctionOf(f.node)))
+  for (const g of gathered) body.push(...gatherChunk(w, g, pass.along, s0, parts.get(g)!, correctionOf(g.node)))
   // what was read of this chunk is read before the next one is written
   if (gathered.length === 0) body.push(barrier)
   const loop = isOne ? body : [repeat('loop', name, steps, body, { step: CHUNK })]
@@ -255,8 +333,9 @@ const runStream = (w: Stream, pass: Pass): Body => {
     ),
   )
   const finish = pass.finished
-    .filter((s) => s.results.every((r) => !isWide(r, w)))
+    .filter((s) => s !== online?.stage && s.results.every((r) => !isWide(r, w)))
     .flatMap((stage) => finishFolds(w, stage, totalsOf(stage, partials)))
+  const tops = online === undefined || running === undefined ? [] : storeMax(w, online.max.node, running.max)
   const what = pass.sums.map((x) => (x.node.op === 'dot' ? 'sum' : x.node.attrs.fn)).join(', ')
   return [
     note(`along the stream: ${what}`),
@@ -264,8 +343,17 @@ const runStream = (w: Stream, pass: Pass): Body => {
     ...loop,
     ...spread,
     ...(spread.length === 0 ? [] : [barrier]),
+    ...tops,
     ...finish,
   ]
+}
+
+/** the final maxima, where they are wanted outside */
+const storeMax = (w: Stream, node: Node, from: string): Body => {
+  if (!w.stored.includes(node)) return []
+  const at = joined(w.fixed, new Map([[w.s.row.name, addIndex(w.row0, w.thread)]]))
+  const inside = when(addIndex(w.row0, w.thread), dim(0), w.s.row.size, [w.draft.put(node, at, read(from, [w.thread]))])
+  return [when(w.thread, dim(0), dim(ROWS), [inside])]
 }
 
 /** sums of a stage that stand as partials */
@@ -304,12 +392,20 @@ const finishGathered = (w: Stream, stage: Stage): Body => {
     const local = addIndex(scaleIndex(tile.mr, divIndex(w.thread, across)), i)
     const column = addIndex(scaleIndex(tile.nr, modIndex(w.thread, across)), j)
     w.here.row = local
-    for (const f of found) draft.settle(f.node, () => read(f.name, [i, j]))
     const wanted = stage.results.filter((r) => stored.includes(r))
-    const values = draft.evaluate(
-      wanted.map((node) => ({ node, at })),
-      (vs) => wanted.map((node, q) => draft.put(node, at, vs[q]!)),
-    )
+    const scales = found.flatMap((f) => (f.scale === undefined ? [] : [{ node: f.scale.by, at }]))
+    const values = draft.evaluate(scales, (by) => {
+      let next = 0
+      for (const f of found) {
+        const acc = read(f.name, [i, j])
+        const value = f.scale === undefined ? acc : apply(f.scale.fn, acc, by[next++]!)
+        draft.settle(f.node, () => value)
+      }
+      return draft.evaluate(
+        wanted.map((node) => ({ node, at })),
+        (vs) => wanted.map((node, q) => draft.put(node, at, vs[q]!)),
+      )
+    })
     for (const f of found) draft.forget(f.node)
     const row = addIndex(w.row0, local)
     return [

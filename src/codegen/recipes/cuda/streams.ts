@@ -37,6 +37,12 @@ export interface Gathered {
   readonly left: Node
   readonly right: Node
   readonly columns: ReadonlyArray<Axis>
+  /** what the whole sum is divided by or multiplied with: sum_s (x / l) v = (sum_s x v) / l */
+  readonly scale: Scale | undefined
+}
+export interface Scale {
+  readonly fn: 'mul' | 'div'
+  readonly by: Node
 }
 
 /** once along the stream */
@@ -46,6 +52,17 @@ export interface Pass {
   readonly sums: ReadonlyArray<Fold | Gathered>
   /** stages whose sums are complete after this pass */
   readonly finished: ReadonlyArray<Stage>
+  readonly online: Online | undefined
+}
+
+/**
+ * A maximum and the sums of e^(x - m) ... in one pass: where a chunk raises m, what has been summed is multiplied with
+ * e^(m_before - m). Milakov and Gimelshein 2018, arXiv 1805.02867.
+ */
+export interface Online {
+  readonly max: Fold
+  readonly stage: Stage
+  readonly scaled: ReadonlySet<Node>
 }
 
 export interface Streaming {
@@ -91,6 +108,17 @@ const flowOf = (n: NodeOf<'dot'>, row: Axis, outer: ReadonlyArray<Axis>): Flow |
   return { node: n, left: sides[0], right: sides[1], along, over: overOf(n) }
 }
 
+/** a factor that does not change along the stream, taken out of what flows by */
+const peeled = (n: Node, along: ReadonlyArray<Axis>): { readonly node: Node; readonly scale: Scale | undefined } => {
+  const [x, y] = n.args
+  const isFixed = (m: Node): boolean => !along.some((a) => has(m, a))
+  if (n.op !== 'map' || x === undefined || y === undefined) return { node: n, scale: undefined }
+  if (n.attrs.fn === 'div' && isFixed(y)) return { node: x, scale: { fn: 'div', by: y } }
+  if (n.attrs.fn === 'mul' && isFixed(y)) return { node: x, scale: { fn: 'mul', by: y } }
+  if (n.attrs.fn === 'mul' && isFixed(x)) return { node: y, scale: { fn: 'mul', by: x } }
+  return { node: n, scale: undefined }
+}
+
 /** the group as passes along streams; undefined: it has no streams, or something else besides */
 export const streamingOf = (g: Group): Streaming | undefined => {
   if (g.kind !== 'rows') return undefined
@@ -122,6 +150,8 @@ export const streamingOf = (g: Group): Streaming | undefined => {
     readonly along: ReadonlyArray<Axis>
     readonly level: number
     readonly flows: ReadonlyArray<Flow>
+    /** numbers of the row that it reads */
+    readonly needs: ReadonlySet<Node>
   }
   const placed: Placed[] = []
   const stageOf = new Map<Stage, ReadonlyArray<Sum>>()
@@ -141,6 +171,7 @@ export const streamingOf = (g: Group): Streaming | undefined => {
       const over = overOf(n)
       if (!alongs.has(keyOf(over)) || over.some((a) => g.outer.some((o) => o.name === a.name))) return undefined
       const used: Flow[] = []
+      const needs = new Set<Node>()
       let own = 1
       const seen = new Set<Node>()
       const visit = (m: Node): boolean => {
@@ -156,20 +187,23 @@ export const streamingOf = (g: Group): Streaming | undefined => {
           // numbers of the row, from an earlier pass
           if (at >= i || inner(m).length > 0) return false
           own = Math.max(own, 1 + levels.get(at)!)
+          needs.add(m)
           return true
         }
         return m.op === 'input' || g.reads.includes(m) || m.args.every(visit)
       }
-      if (!n.args.every(visit)) return undefined
       const columns = inner(n)
       let sum: Fold | Gathered = { kind: 'fold', node: n }
       if (columns.length > 0) {
         const sides = n.op === 'dot' ? sidesOf(n, row) : undefined
         const isWide = (literal(extentOf(columns)) ?? Infinity) > WIDEST
         if (n.op !== 'dot' || sides === undefined || isWide || columns.some((c) => has(sides[0], c))) return undefined
-        sum = { kind: 'gathered', node: n, left: sides[0], right: sides[1], columns }
+        const { node: left, scale } = peeled(sides[0], over)
+        sum = { kind: 'gathered', node: n, left, right: sides[1], columns, scale }
       }
-      placed.push({ sum, along: flowsOver(flows, over), level: own, flows: used })
+      const operands = sum.kind === 'fold' ? n.args : [sum.left, sum.right]
+      if (!operands.every(visit)) return undefined
+      placed.push({ sum, along: flowsOver(flows, over), level: own, flows: used, needs })
       level = Math.max(level, own)
     }
     // a stage's results have the axes of its sums
@@ -185,18 +219,72 @@ export const streamingOf = (g: Group): Streaming | undefined => {
   }
   const done = new Set<Sum>()
   const finished = new Set<Stage>()
-  const passes = [...groups.values()].map((ps): Pass => {
-    ps.forEach((p) => done.add(p.sum.node))
+  const available = (): ReadonlySet<Node> => new Set([...finished].flatMap((s) => s.results))
+  const left = [...groups.values()]
+  const passes: Pass[] = []
+  for (let ps = left.shift(); ps !== undefined; ps = left.shift()) {
+    const along = keyOf(ps[0]!.along)
+    const next = left.find((qs) => keyOf(qs[0]!.along) === along)
+    const online = next === undefined ? undefined : onlineOf(g, ps, next, available())
+    if (online !== undefined) left.splice(left.indexOf(next!), 1)
+    const all = online === undefined ? ps : [...ps, ...next!]
+    all.forEach((p) => done.add(p.sum.node))
     const now = [...stageOf].filter(([s, sums]) => !finished.has(s) && sums.every((n) => done.has(n))).map(([s]) => s)
     now.forEach((s) => finished.add(s))
-    return {
+    passes.push({
       along: ps[0]!.along,
-      flows: [...new Set(ps.flatMap((p) => p.flows))],
-      sums: ps.map((p) => p.sum),
+      flows: [...new Set(all.flatMap((p) => p.flows))],
+      sums: all.map((p) => p.sum),
       finished: now,
-    }
-  })
+      online,
+    })
+  }
   return { row, fixed: g.outer.filter((a) => a !== row), passes }
+}
+
+/** n = e^(x - m) times what does not depend on m */
+const isScaled = (n: Node, max: NodeOf<'reduce'>, dependsOn: (n: Node) => boolean): boolean => {
+  if (n.op !== 'map') return false
+  const [x, y] = n.args
+  if (n.attrs.fn === 'exp')
+    return x?.op === 'map' && x.attrs.fn === 'sub' && x.args[0] === max.args[0] && x.args[1] === max
+  if (y === undefined) return false
+  if (n.attrs.fn === 'mul')
+    return (isScaled(x!, max, dependsOn) && !dependsOn(y)) || (isScaled(y, max, dependsOn) && !dependsOn(x!))
+  return n.attrs.fn === 'div' && isScaled(x!, max, dependsOn) && !dependsOn(y)
+}
+
+/** whether the sums of the next pass can be kept up while the maximum is still found */
+const onlineOf = (
+  g: Group,
+  first: ReadonlyArray<{ readonly sum: Fold | Gathered }>,
+  next: ReadonlyArray<{ readonly sum: Fold | Gathered; readonly needs: ReadonlySet<Node> }>,
+  available: ReadonlySet<Node>,
+): Online | undefined => {
+  const [only] = first
+  if (first.length !== 1 || only!.sum.kind !== 'fold') return undefined
+  const max = only!.sum.node
+  if (max.op !== 'reduce' || max.attrs.fn !== 'max') return undefined
+  const stage = g.stages.find((s) => s.results.length === 1 && s.results[0] === max)
+  if (stage === undefined) return undefined
+  const known = new Map<Node, boolean>()
+  const dependsOn = (n: Node): boolean => {
+    if (n === max) return true
+    const done = known.get(n) ?? n.args.some(dependsOn)
+    known.set(n, done)
+    return done
+  }
+  const scaled = new Set<Node>()
+  for (const { sum, needs } of next) {
+    if ([...needs].some((n) => n !== max && !available.has(n))) return undefined
+    if (!needs.has(max)) continue
+    if (sum.node.op === 'reduce' && sum.node.attrs.fn !== 'sum') return undefined
+    const [a, b] = sum.kind === 'gathered' ? [sum.left, sum.right] : [sum.node.args[0]!, sum.node.args[1]]
+    const isOne = isScaled(a, max, dependsOn) && (b === undefined || !dependsOn(b))
+    if (!isOne && !(b !== undefined && isScaled(b, max, dependsOn) && !dependsOn(a))) return undefined
+    scaled.add(sum.node)
+  }
+  return { max: only!.sum, stage, scaled }
 }
 
 /** the stream's axes in the order of what flows along it */
