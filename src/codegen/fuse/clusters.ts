@@ -3,7 +3,7 @@
  * every stage can keep the same axes apart, no cycle arises, and what lies between stays small.
  */
 import type { Axis, Node, NodeOf } from '../../dsl/node.ts'
-import { isAnchor, namesOf, nominal, termsOf, volume } from './costs.ts'
+import { isAnchor, namesOf, nominal, sameAxes, termsOf, volume } from './costs.ts'
 import type { Reads } from './reads.ts'
 import type { Root } from './roots.ts'
 
@@ -173,6 +173,8 @@ export const clustersOf = (roots: ReadonlyMap<Node, Root>, reads: ReadonlyMap<No
     for (const r of made.roots) clusterOf.set(r.node, made)
   }
   const byEphemeral = new Map<Node, Set<Node>>()
+  /** pointwise roots by what they read at every point: those that read the same go together */
+  const byRead = new Map<Node, Set<Node>>()
   for (const root of roots.values()) {
     const { intact, ephemeral } = reads.get(root.node)!
     let own: Cluster = { roots: [root], outer: outerOf(root, ephemeral), ephemeral }
@@ -181,6 +183,8 @@ export const clustersOf = (roots: ReadonlyMap<Node, Root>, reads: ReadonlyMap<No
       const near = new Set<Cluster>()
       for (const n of intact.keys()) if (clusterOf.has(n)) near.add(clusterOf.get(n)!)
       for (const e of own.ephemeral) for (const n of byEphemeral.get(e) ?? []) near.add(clusterOf.get(n)!)
+      if (root.anchors.length === 0)
+        for (const n of intact.keys()) for (const m of byRead.get(n) ?? []) near.add(clusterOf.get(m)!)
       near.delete(own)
       const found = [...near]
         .sort((a, b) => oldest(b) - oldest(a))
@@ -190,6 +194,9 @@ export const clustersOf = (roots: ReadonlyMap<Node, Root>, reads: ReadonlyMap<No
       replace([own, found.c], found.made)
       own = found.made
     }
+    if (root.anchors.length === 0)
+      for (const n of intact.keys())
+        if (sameAxes(n, root.node)) byRead.set(n, (byRead.get(n) ?? new Set()).add(root.node))
     for (const e of ephemeral) byEphemeral.set(e, (byEphemeral.get(e) ?? new Set()).add(root.node))
   }
 
