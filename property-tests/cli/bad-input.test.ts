@@ -46,6 +46,13 @@ const hostile = (header: string, length: bigint = BigInt(header.length)): Uint8A
   return bytes
 }
 
+/** the file's last number replaced */
+const withLast = (file: Buffer, x: number): Uint8Array => {
+  const changedBytes = Buffer.from(file)
+  changedBytes.writeFloatLE(x, file.length - 4)
+  return changedBytes
+}
+
 beforeAll(async () => {
   for (const adapter of ['lora', 'bottleneck', 'llama-adapter']) {
     const ran = await scion(...train('--adapter', adapter, '--out', w.at(adapter)))
@@ -99,6 +106,26 @@ const table: ReadonlyArray<Row> = [
         ),
       ),
     'beyond/model.safetensors: model.norm.weight',
+  ],
+  [
+    'a weight that is not a number',
+    () =>
+      generate(
+        '--model',
+        changed('model', 'nan', 'model.safetensors', (b) => withLast(b, NaN)),
+      ),
+    'finite numbers',
+    'NaN at position',
+  ],
+  [
+    'an infinite parameter of an adapter',
+    () =>
+      generate(
+        '--adapter',
+        changed('lora', 'infinite', 'adapter_model.safetensors', (b) => withLast(b, -Infinity)),
+      ),
+    'infinite/adapter_model.safetensors: base_model.model.model.layers',
+    '-Infinity at position',
   ],
   [
     'a model config of the wrong type',

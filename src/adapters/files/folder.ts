@@ -11,6 +11,7 @@ import type { Adapter, Files, SiteSizes } from '../adapter.ts'
 import { adapterhub } from './adapterhub.ts'
 import { writeFolderAtomic } from './atomic.ts'
 import { decodeJson, failWith, readJson, showKey, showValue, unlessFaults } from './codec.ts'
+import { checkFinite, numbersOf } from './finite.ts'
 import { llamaAdapterOriginal } from './llama-adapter.ts'
 import { peft } from './peft.ts'
 import { encodeSafetensors, readSafetensors } from './safetensors.ts'
@@ -154,7 +155,7 @@ const fit = (
 
 /**
  * Reads a folder. `sizesAt` gives the sizes of a module's site: with it every shape is checked. Errors: what is not
- * there, not valid, not of a known method, or asks for a feature that is not here; each names file and key.
+ * there, not valid, not finite, not of a known method, or asks for a feature that is not here; each names file and key.
  */
 export const readAdapter = (
   folder: string,
@@ -173,6 +174,7 @@ export const readAdapter = (
           const tensorFile = join(folder, format.tensorFile)
           return pipe(
             readSafetensors(tensorFile),
+            E.flatMap((f) => checkFinite(tensorFile, numbersOf(f.tensors), () => f)),
             E.flatMap(({ tensors }) => format.decode({ configFile, config, tensorFile, tensors }, adapter, files)),
             E.flatMap((loaded) => (sizesAt === undefined ? E.right(loaded) : fit(tensorFile, loaded, files, sizesAt))),
           )

@@ -5,6 +5,7 @@ import { basename, dirname, join } from 'node:path'
 import type { NamedContent } from '../../adapters/files/atomic.ts'
 import { isFile, isFolder, listFolder, readBytes } from '../../adapters/files/bytes.ts'
 import { collect, failWith, showKey } from '../../adapters/files/codec.ts'
+import { checkFinite, numbersOf } from '../../adapters/files/finite.ts'
 import type { StoredTensor } from '../../adapters/files/safetensors.ts'
 import type { Checked } from '../../dsl/fault.ts'
 import type { LlamaConfig } from '../config.ts'
@@ -88,7 +89,11 @@ const withTokenizer = (
   )
 
 const loadLlama2c = (file: string): Checked<LoadedModel> =>
-  E.flatMap(readLlama2c(file), (model) => withTokenizer(dirname(file), model))
+  pipe(
+    readLlama2c(file),
+    E.flatMap((model) => checkFinite(file, numbersOf(model.tensors), () => model)),
+    E.flatMap((model) => withTokenizer(dirname(file), model)),
+  )
 
 /** The one `.bin` in a folder that is no tokenizer. */
 const findModelBin = (folder: string): Checked<string> =>
@@ -104,12 +109,16 @@ const findModelBin = (folder: string): Checked<string> =>
 
 /**
  * The model at `path`: a folder with `config.json` (Hugging Face), a folder with one llama2.c `.bin`, or such a `.bin`
- * itself; the tokenizer is the one that lies beside it, if any. Errors: everything that the readers find, and a
- * path where no model lies.
+ * itself; the tokenizer is the one that lies beside it, if any. Errors: everything that the readers find, a weight that is not a
+ * finite number, and a path where no model lies.
  */
 export const loadModel = (path: string): Checked<LoadedModel> => {
   if (!isFolder(path)) return loadLlama2c(path)
   return isFile(join(path, 'config.json'))
-    ? E.flatMap(readHuggingFace(path), (model) => withTokenizer(path, model))
+    ? pipe(
+        readHuggingFace(path),
+        E.flatMap((model) => checkFinite(path, numbersOf(model.tensors), () => model)),
+        E.flatMap((model) => withTokenizer(path, model)),
+      )
     : pipe(findModelBin(path), E.flatMap(loadLlama2c))
 }
