@@ -1,4 +1,5 @@
 /** scion export: manifests that hold, and exported code that computes what the adapter means. */
+import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -11,7 +12,8 @@ import { defaultsOf, siteProgram, typicalSizes } from '../../src/cli/site-progra
 import type { Manifest } from '../../src/codegen/export/manifest.ts'
 import type { Program } from '../../src/dsl/index.ts'
 import { axesOf, exported, manifestHolds, meant, type Arrays } from './exported.ts'
-import { openC, type Sizes } from './run-exported-c.ts'
+import { valueAt, type Sizes } from './expression.ts'
+import { openC } from './run-exported-c.ts'
 import { right, scion } from './tiny.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'scion-export-'))
@@ -80,6 +82,31 @@ describe.skipIf(!hasCompiler)('c', () => {
       }
     },
   )
+})
+
+describe('cuda', () => {
+  it.each(registry.map((a) => [a.name] as const))('%s: grids agree in three languages, at any sizes', async (name) => {
+    const { manifest } = await exported(at(`${name}-grids`), name, '--target', 'cuda')
+    const sizes = fc.record(
+      Object.fromEntries(
+        manifest.symbols.map(({ name: symbol, divisors }) => {
+          const unit = divisors.reduce((n, d) => n * Number(d), 1)
+          return [symbol, fc.integer({ min: 1, max: 300 }).map((n) => n * unit)]
+        }),
+      ),
+    )
+    expect(manifest.kernels.some((k) => /n_token/.test(k.grid?.c ?? ''))).toBe(true)
+    fc.assert(
+      fc.property(sizes, (s: Sizes) => {
+        for (const k of manifest.kernels) {
+          const blocks = valueAt(k.grid?.c ?? '', s, 'floor')
+          expect([k.name, blocks]).toEqual([k.name, valueAt(k.grid?.python ?? '', s, 'floor')])
+          expect([k.name, blocks]).toEqual([k.name, valueAt(k.grid?.javascript ?? '', s, 'real')])
+          expect(blocks).toBeGreaterThan(0)
+        }
+      }),
+    )
+  })
 })
 
 describe('what cannot be exported', () => {

@@ -2,39 +2,8 @@
 import { execFileSync } from 'node:child_process'
 import koffi from 'koffi'
 import type { Manifest, SequenceEntry } from '../../src/codegen/export/manifest.ts'
+import { valueAt, type Sizes } from './expression.ts'
 import type { Arrays, ReadBack } from './exported.ts'
-
-export type Sizes = Readonly<Record<string, number>>
-
-/** An expression of the manifest at these sizes: + - * / with the usual precedence; what does not divide is an error. */
-export const valueAt = (expression: string, sizes: Sizes): number => {
-  const tokens = expression.match(/\d+|\w+|[-+*/()]/g) ?? []
-  let at = 0
-  const atom = (): number => {
-    const token = tokens[at++] ?? ''
-    if (token === '(') {
-      const inner = sum()
-      at++
-      return inner
-    }
-    if (token === '-') return -atom()
-    return /^\d/.test(token) ? Number(token) : (sizes[token] ?? NaN)
-  }
-  const product = (): number => {
-    let value = atom()
-    while (tokens[at] === '*' || tokens[at] === '/') value = tokens[at++] === '*' ? value * atom() : value / atom()
-    return value
-  }
-  const sum = (): number => {
-    let value = product()
-    while (tokens[at] === '+' || tokens[at] === '-')
-      value = tokens[at++] === '+' ? value + product() : value - product()
-    return value
-  }
-  const value = sum()
-  if (!Number.isInteger(value) || at !== tokens.length) throw new Error(`${expression}: ${String(value)}`)
-  return value
-}
 
 type Run = (
   launches: Int32Array,

@@ -8,6 +8,7 @@ import { launchOf, printCuda, showGrid } from '../print/cuda.ts'
 import { recipesCuda } from '../recipes/cuda/index.ts'
 import { exportBlocks, type BlockTarget, type Launched } from './blocks.ts'
 import type { Exported, Header } from './exported.ts'
+import { tidied } from './sequence.ts'
 
 export const cudaTarget: BlockTarget = {
   name: 'cuda',
@@ -19,7 +20,11 @@ export const cudaTarget: BlockTarget = {
   describe: (k) => {
     const { block, shared } = launchOf(k)
     return {
-      grid: { c: showGrid(k, 'c'), javascript: showGrid(k, 'js'), python: showGrid(k, 'python') },
+      grid: {
+        c: tidied(showGrid(k, 'c')),
+        javascript: tidied(showGrid(k, 'js')),
+        python: tidied(showGrid(k, 'python')),
+      },
       block,
       sharedStatic: shared,
       sharedDynamic: 0,

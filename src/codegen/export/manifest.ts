@@ -131,10 +131,22 @@ export type SymbolEntry = t.TypeOf<typeof Symbol>
 
 const WIDTH = 110
 
+/** numbers in lines as long as others */
+const showNumbers = (numbers: ReadonlyArray<number>, pad: string): string => {
+  const lines: string[] = []
+  for (const n of numbers.map(String)) {
+    const last = lines.at(-1)
+    if (last === undefined || pad.length + last.length + n.length + 1 > WIDTH) lines.push(n)
+    else lines[lines.length - 1] = `${last},${n}`
+  }
+  return `[\n${lines.map((l) => `${pad}  ${l}`).join(',\n')}\n${pad}]`
+}
+
 /** JSON for people: what fits on a line stands on one. */
 const showJson = (value: unknown, pad: string): string => {
   const short = JSON.stringify(value)
   if (short.length + pad.length <= WIDTH || typeof value !== 'object' || value === null) return short
+  if (Array.isArray(value) && value.every((v) => typeof v === 'number')) return showNumbers(value, pad)
   const inner = `${pad}  `
   const parts = Array.isArray(value)
     ? value.map((v) => showJson(v, inner))

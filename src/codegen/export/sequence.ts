@@ -29,8 +29,14 @@ export interface Planned {
 /** how kernels call the size `token` */
 export const symbolName = (symbol: string): string => `n_${symbol.replace(/[^A-Za-z0-9]/g, '_')}`
 
+/** Without parentheses around single words; those of calls stay. */
+export const tidied = (expression: string): string => {
+  const less = expression.replace(/(?<!\w)\((\w+)\)/g, '$1')
+  return less === expression ? expression : tidied(less)
+}
+
 /** A size as an expression over the kernels' symbols. */
-export const showSize: (d: Dim) => string = showDimWith(symbolName)
+export const showSize = (d: Dim): string => tidied(showDimWith(symbolName)(d))
 
 /** bytes of an element: every buffer is f32 or i32 */
 const BYTES = 4
