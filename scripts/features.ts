@@ -14,7 +14,10 @@ const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<st
 
 /** what an adapter library is asked for and this one does not have yet */
 const missing: ReadonlyArray<readonly [string, string]> = [
-  ['CUDA kernels', 'the kernel IR is made for them; no printer and no driver yet'],
+  [
+    'running on a GPU',
+    'CUDA source is exported and built by the real compiler; no driver yet, and nothing here has run on a GPU',
+  ],
   [
     'native C at its best',
     'kernels are tiled, but no threads, no row groups or attention in one kernel, frozen weights packed anew each run',
