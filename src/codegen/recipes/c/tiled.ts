@@ -21,7 +21,7 @@ import {
   whole,
 } from '../../affine.ts'
 import { apply, expressions, number, type Position } from '../../expression.ts'
-import { nominal, volume } from '../../fuse/costs.ts'
+import { isAnchor, nominal, volume } from '../../fuse/costs.ts'
 import type { Accumulator, Group, Stage, Weighted } from '../../group.ts'
 import { TILES } from '../../intrinsics/c.ts'
 import type { Buffer, Expr, Index, Kernel, Place, Stmt } from '../../kernel.ts'
@@ -398,9 +398,11 @@ export const tiledC = (g: Group, axis: Axis, width: Width, isFrozen: (n: Node) =
 
 // --------------------------------------------------------------------------------- constructors
 
-/** made of captured values alone */
+/** made of captured values alone, without sums: those are other kernels' results */
 const isConstant = (n: Node, isFrozen: (n: Node) => boolean): boolean =>
-  n.op === 'input' ? isFrozen(n) : n.args.length > 0 && n.args.every((a) => a.op === 'const' || isConstant(a, isFrozen))
+  n.op === 'input'
+    ? isFrozen(n)
+    : !isAnchor(n) && n.args.length > 0 && n.args.every((a) => a.op === 'const' || isConstant(a, isFrozen))
 
 const unmerged = (side: Side, i: Index): ReadonlyArray<readonly [string, Index]> => {
   const at = unflatten(
