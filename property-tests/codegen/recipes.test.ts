@@ -10,7 +10,7 @@ import { verifyKernel } from '../../src/codegen/verify.ts'
 import { buffersFor, casesFor, type Target } from './parts.ts'
 import { zoo } from './zoo.ts'
 
-const tally = { kernels: 0, undecided: 0 }
+const tally = { kernels: 0, undecided: 0, notNumbers: 0 }
 
 describe.each(['c', 'cuda'] as const satisfies ReadonlyArray<Target>)('kernels for %s', (target) => {
   test.each(zoo.map((a) => [a.name, a] as const))('%s', (_, animal) => {
@@ -22,6 +22,7 @@ describe.each(['c', 'cuda'] as const satisfies ReadonlyArray<Target>)('kernels f
         const { outputs, reports } = runKernel(kernel, buffersFor(c, sizes), sizes)
         const { worst } = judgeAll(c.wanted, outputs)
         tally.kernels += 1
+        if (c.wanted.some((w) => w.value.some(Number.isNaN))) tally.notNumbers += 1
         if (c.undecided) tally.undecided += 1
         const all = [
           ...faults,
@@ -38,6 +39,9 @@ describe.each(['c', 'cuda'] as const satisfies ReadonlyArray<Target>)('kernels f
 })
 
 afterAll(() => {
-  console.log(`recipes: ${String(tally.kernels)} kernels, ${String(tally.undecided)} undecided`)
+  console.log(
+    `recipes: ${String(tally.kernels)} kernels, ${String(tally.undecided)} undecided, ${String(tally.notNumbers)} without a number`,
+  )
+  expect(tally.notNumbers).toBe(0)
   expect(tally.undecided).toBeLessThanOrEqual(0.05 * tally.kernels)
 })

@@ -24,7 +24,9 @@ export interface Animal {
   readonly program: Program
   /** of its symbols: several, so that tiles are whole and cut */
   readonly sizes: ReadonlyArray<Sizes>
-  /** whole numbers are below this */
+  /** larger ones, for what shows only there: the second piece of a long axis */
+  readonly large: ReadonlyArray<Sizes>
+  /** whole numbers are below this, but for a few that no table has */
   readonly ids: number
 }
 
@@ -58,11 +60,11 @@ const smallest: Readonly<Record<string, object>> = { oft: { block: 4 } }
 const linear = (adapter: Adapter): Animal | undefined => {
   const config = { ...defaultsOf(adapter), ...smallest[adapter.name] }
   const params = Object.fromEntries(
-    Object.entries(adapter.params(config, { in: 12, out: 20 })).map(([k, p]) => [k, L.input(k, p.sizes)]),
+    Object.entries(adapter.params(config, { in: 40, out: 72 })).map(([k, p]) => [k, L.input(k, p.sizes)]),
   )
   if (adapter.site !== 'linear') return undefined
-  const x = L.input('x', { batch: 'B', token: 'T', in: 12 })
-  const host = linearHost(L.input('W', { out: 20, in: 12 }))
+  const x = L.input('x', { batch: 'B', token: 'T', in: 40 })
+  const host = linearHost(L.input('W', { out: 72, in: 40 }))
   const y = adapter.apply(config)(params, x as Sites['linear']['x'], host, {}) as L.AnyTensor
   return {
     name: adapter.name,
@@ -70,6 +72,10 @@ const linear = (adapter: Adapter): Animal | undefined => {
     sizes: [
       { B: 2, T: 5 },
       { B: 1, T: 16 },
+    ],
+    large: [
+      { B: 3, T: 100 },
+      { B: 1, T: 33 },
     ],
     ids: 4,
   }
@@ -85,9 +91,20 @@ const tokens: ReadonlyArray<Sizes> = [
   { B: 2, T: 18 },
 ]
 
+const longer: ReadonlyArray<Sizes> = [
+  { B: 1, T: 40 },
+  { B: 3, T: 33 },
+]
+
 const attention = (): Animal => {
   const x = heads()
-  return { name: 'attention', program: both('attention', causalAttention(8)(x as never), x), sizes: tokens, ids: 4 }
+  return {
+    name: 'attention',
+    program: both('attention', causalAttention(8)(x as never), x),
+    sizes: tokens,
+    large: longer,
+    ids: 4,
+  }
 }
 
 const prompted = (): Animal => {
@@ -102,7 +119,13 @@ const prompted = (): Animal => {
   }
   const prompt = L.input('prompt', { prompt: 3, in: 16 })
   const y = adapter.apply(defaultsOf(adapter))({ prompt, gate }, x as never, host, {}) as L.AnyTensor
-  return { name: 'llama-adapter', program: both('prompted', y, { ...x, K, V, gate }), sizes: tokens, ids: 4 }
+  return {
+    name: 'llama-adapter',
+    program: both('prompted', y, { ...x, K, V, gate }),
+    sizes: tokens,
+    large: longer,
+    ids: 4,
+  }
 }
 
 const rows = (): ReadonlyArray<Animal> => {
@@ -112,9 +135,13 @@ const rows = (): ReadonlyArray<Animal> => {
     { T: 3, D: 20 },
     { T: 17, D: 7 },
   ]
+  const large = [
+    { T: 5, D: 300 },
+    { T: 70, D: 33 },
+  ]
   return [
-    { name: 'softmax', program: both('softmax', pipe(x, L.softmax('in')), { x }), sizes, ids: 4 },
-    { name: 'rms-norm', program: both('norm', rmsNorm(gain, 1e-5)(x), { x, gain }), sizes, ids: 4 },
+    { name: 'softmax', program: both('softmax', pipe(x, L.softmax('in')), { x }), sizes, large, ids: 4 },
+    { name: 'rms-norm', program: both('norm', rmsNorm(gain, 1e-5)(x), { x, gain }), sizes, large, ids: 4 },
   ]
 }
 
@@ -126,20 +153,27 @@ const loss = (): Animal => {
     name: 'loss',
     program: both('loss', tokenLoss(pipe(x, L.dot(W, 'in')), targets), { x }),
     sizes: [{ T: 5 }, { T: 18 }],
+    large: [{ T: 70 }],
     ids: 37,
   }
 }
 
 const config = {
-  ...{ dim: 16, hidden: 24, layers: 1, heads: 4, kvHeads: 2, headDim: 4, vocab: 20 },
-  ...{ normEps: 1e-5, ropeTheta: 10000, tied: true, maxPositions: 16, eos: [] },
+  ...{ dim: 40, hidden: 72, layers: 1, heads: 4, kvHeads: 2, headDim: 10, vocab: 70 },
+  ...{ normEps: 1e-5, ropeTheta: 10000, tied: true, maxPositions: 64, eos: [] },
 }
-const recipe = { steps: 1, rows: 2, length: 6, peak: 1e-2, warmup: 1, seed: 0, clip: 1, optimiser: adamW() }
+const recipe = { steps: 1, rows: 1, length: 36, peak: 1e-2, warmup: 1, seed: 0, clip: 1, optimiser: adamW() }
 
 const step = (name: string): Animal => {
   const adapter = get(adapterNamed(name))
   const grafted = get(graftOnto(llamaSites(config), adapter, { ...defaultsOf(adapter), ...smallest[name] }))
-  return { name: `step with ${name}`, program: get(stepProgram(config, grafted, recipe)), sizes: [{}], ids: 20 }
+  return {
+    name: `step with ${name}`,
+    program: get(stepProgram(config, grafted, recipe)),
+    sizes: [{}],
+    large: [],
+    ids: config.vocab,
+  }
 }
 
 export const zoo: ReadonlyArray<Animal> = [
@@ -152,22 +186,25 @@ export const zoo: ReadonlyArray<Animal> = [
   step('llama-adapter'),
 ]
 
-/** Numbers of order one for a program's inputs, at these sizes. */
+/** Numbers of order one for a program's inputs, at these sizes; for odd seeds every other input is below zero. */
 export const inputsFor = (p: Program, sizes: Sizes, seed: number, ids: number): Values => {
   const d = diceOf(seed)
   return Object.fromEntries(
-    p.inputs.map(({ name, node }) => {
+    p.inputs.map(({ name, node }, i) => {
       const dims = node.type.dims.map((a) => ({ name: a.name, size: get(evalDim(a.size, sizes)) }))
       const length = dims.reduce((s, a) => s * a.size, 1)
       const { dtype } = node.type
-      // second moments are never negative
-      const low = name.startsWith('v.') ? 0 : -1
+      // second moments, and an optimiser's numbers, are never negative
+      const low = name.startsWith('v.') || dims.length === 0 ? 0.1 : -1
+      const high = low < 0 && seed % 2 === 1 && i % 2 === 0 ? -0.25 : 1
       const one = (): number =>
         dtype === 'i32'
-          ? d.int(0, ids - 1)
+          ? d.int(0, 4) === 0
+            ? d.pick([-1, 0, ids - 1, ids])
+            : d.int(0, ids - 1)
           : dtype === 'u32'
             ? d.int(0, 2 ** 31)
-            : Math.fround(low + (1 - low) * d.real())
+            : Math.fround(low + (high - low) * d.real())
       return [name, { dims, data: Float64Array.from({ length }, one) }]
     }),
   )

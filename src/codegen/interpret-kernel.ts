@@ -5,7 +5,7 @@
  */
 import type { Dim, Sizes } from '../dsl/dim.ts'
 import { machineOf } from './interpret/machine.ts'
-import { PROLOGUE, WARP_SIZE, type Report } from './interpret/memory.ts'
+import { PROLOGUE, WARP_SIZE, type Observe, type Report } from './interpret/memory.ts'
 import { intrinsic, type Lane, type View } from './intrinsics.ts'
 import { bodyOf, type Kernel, type Loop, type Stmt } from './kernel.ts'
 
@@ -45,9 +45,14 @@ const isBlocks = (s: Stmt): s is Stmt & { readonly kind: 'for' } =>
 
 // ------------------------------------------------------------------------------------- the run
 
-/** `inputs` in order of the kernel's parameters; `sizes` of its symbols. */
-export const runKernel = (k: Kernel, inputs: ReadonlyArray<ArrayLike<number>>, sizes: Sizes = {}): Run => {
-  const machine = machineOf(k, inputs, sizes)
+/** `inputs` in order of the kernel's parameters; `sizes` of its symbols; `observe` sees every access. */
+export const runKernel = (
+  k: Kernel,
+  inputs: ReadonlyArray<ArrayLike<number>>,
+  sizes: Sizes = {},
+  observe?: Observe,
+): Run => {
+  const machine = machineOf(k, inputs, sizes, observe)
   const { clock, tell, size, memory, slot, index, expr, flatIn, get, set: assign } = machine
 
   const each =

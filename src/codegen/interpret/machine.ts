@@ -7,7 +7,16 @@ import { evalDim, type Dim, type Sizes } from '../../dsl/dim.ts'
 import { roundToDType } from '../../dsl/dtype.ts'
 import { scalarOp } from '../../dsl/scalar.ts'
 import { bodyOf, buffersOf, type Atom, type Expr, type Index, type Kernel, type Stmt } from '../kernel.ts'
-import { memoryOf, PROLOGUE, WARP_SIZE, type Clock, type Memory, type Report, type Tell } from './memory.ts'
+import {
+  memoryOf,
+  PROLOGUE,
+  WARP_SIZE,
+  type Clock,
+  type Memory,
+  type Observe,
+  type Report,
+  type Tell,
+} from './memory.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -50,7 +59,12 @@ const namesIn = (stmts: ReadonlyArray<Stmt>): ReadonlyArray<string> =>
 
 // --------------------------------------------------------------------------------- constructors
 
-export const machineOf = (k: Kernel, inputs: ReadonlyArray<ArrayLike<number>>, sizes: Sizes): Machine => {
+export const machineOf = (
+  k: Kernel,
+  inputs: ReadonlyArray<ArrayLike<number>>,
+  sizes: Sizes,
+  observe?: Observe,
+): Machine => {
   const reports = new Map<string, Report>()
   const tell: Tell = (kind, what) => {
     const key = `${kind} ${what.replace(/\[.*/, '')}`
@@ -70,7 +84,7 @@ export const machineOf = (k: Kernel, inputs: ReadonlyArray<ArrayLike<number>>, s
     buffersOf(k).map((b) => {
       const isParam = k.params.includes(b)
       const given = isParam ? inputs[k.params.indexOf(b)] : undefined
-      return [b.name, memoryOf(b, b.shape.map(whole), given, threads, clock, tell)]
+      return [b.name, memoryOf(b, b.shape.map(whole), given, threads, clock, tell, observe)]
     }),
   )
   const slotOf = new Map([...new Set(namesIn(k.body))].map((n, i) => [n, i]))

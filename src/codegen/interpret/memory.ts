@@ -33,6 +33,9 @@ export interface Clock {
   warpTimes: Int32Array
 }
 
+/** sees every access of a buffer, in order */
+export type Observe = (buffer: string, flat: number, value: number, clock: Clock) => void
+
 export type Tell = (kind: ReportKind, what: string) => void
 
 export interface Memory {
@@ -138,6 +141,7 @@ export const memoryOf = (
   threads: number,
   clock: Clock,
   tell: Tell,
+  observe?: Observe,
 ): Memory => {
   const length = product(shape)
   const isOwn = b.space === 'register'
@@ -183,6 +187,7 @@ export const memoryOf = (
       return flat
     },
     read: (i) => {
+      observe?.(b.name, i, 0, clock)
       if (given !== undefined) return data[i] ?? NaN
       if (!isWritten(i)) {
         tell('unwritten', name(i))
@@ -197,6 +202,7 @@ export const memoryOf = (
         tell('readonly', name(i))
         return
       }
+      observe?.(b.name, i, value, clock)
       byThread.write(i)
       byBlock.write(i)
       stamps[place(i)] = clock.block
