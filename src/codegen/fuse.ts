@@ -22,6 +22,7 @@ import { readsOf } from './fuse/reads.ts'
 import { rootsOf } from './fuse/roots.ts'
 import { groupOf } from './fuse/stages.ts'
 import { showGroup, type Group } from './group.ts'
+import { reorder } from './lower.ts'
 
 export interface Fused {
   readonly program: Program
@@ -80,7 +81,12 @@ const ephemeralIn = (outputs: ReadonlySet<Node>): ReadonlySet<Node> => {
 export const fuse = (given: Program): Fused => {
   const nodesOf = (p: Program): ReadonlyArray<Node> => p.outputs.map((o) => o.node)
   const plain = withOutputs(given, rewrite(nodesOf(given), canonical))
-  const program = withOutputs(plain, ephemeralFirst(nodesOf(plain), ephemeralIn(computed(plain))))
+  const made = ephemeralFirst(nodesOf(plain), ephemeralIn(computed(plain)))
+  // a kernel that writes axes in the promised order costs nothing, a copy afterwards does
+  const program = withOutputs(
+    plain,
+    made.map((n, i) => reorder(n, given.outputs[i]!.node)),
+  )
   const outputs = computed(program)
   const nodes = topological([...outputs])
   const users = usersOf(nodes)

@@ -175,8 +175,8 @@ export const lower = (p: Program, shape: Shape): Program =>
     ).map((node, i) => reorder(node, p.outputs[i]!.node)),
   )
 
-/** the same axes in the order that the program's own node has: identity unless a rule permuted them */
-const reorder = (node: Node, like: Node): Node => {
+/** The same axes in the order that the program's own node has: identity unless a rule permuted them. */
+export const reorder = (node: Node, like: Node): Node => {
   const same = node.type.dims.every((d, i) => d.name === like.type.dims[i]?.name)
   if (same) return node
   // adding zeros of the wanted order: `unite` takes the order of the widest, the first on a tie
