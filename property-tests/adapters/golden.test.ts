@@ -2,6 +2,8 @@
 import { pipe } from 'fp-ts/lib/function.js'
 import { describe, expect, test } from 'vitest'
 import { linearHost, type Adapter, type AttentionInput, type Config, type Params } from '../../src/adapters/adapter.ts'
+import { matchesReference, runLaw, type GoldenRow } from '../../src/adapters/laws/index.ts'
+import { proveEqual } from '../../src/autodiff/prove/index.ts'
 import { grad } from '../../src/autodiff/index.ts'
 import { dim, literal } from '../../src/dsl/dim.ts'
 import {
@@ -123,6 +125,27 @@ describe('on a linear layer', () => {
     for (const param of Object.keys(p.params))
       expectExact(inOrder(got[`grad.${param}`]!, p.axes[param]!), found.grad[key(param)]!)
     expect(Object.keys(found.grad)).toHaveLength(Object.keys(p.params).length + 1)
+  })
+
+  test.each(linearCases)('%s: as a law, which one wrong number refutes', (name, a, config) => {
+    const found = fixture.cases.find((c) => c.name === name)!
+    const key = (param: string): string => `base_model.model.lin.${a.files!.keys[param]!}`
+    const row = (y: ReadonlyArray<number>): GoldenRow => ({
+      label: name,
+      config,
+      sizes: { in: 8, out: 6, token: 2 },
+      inputs: {
+        ...{ x: numbersOf(fixture.base.x), weight: numbersOf(fixture.base.W), bias: numbersOf(fixture.base.b) },
+        ...Object.fromEntries(
+          Object.keys(a.params(config, { in: 8, out: 6 })).map((p) => [`p.${p}`, numbersOf(found.tensors[key(p)]!)]),
+        ),
+      },
+      expected: { shape: { token: 2, out: 6 }, data: y },
+    })
+    const verdict = (y: ReadonlyArray<number>) =>
+      runLaw(a, matchesReference([row(y)]), { runs: 1, seed: 0, prover: proveEqual }).verdict
+    expect(verdict(found.y)).toBe('tested')
+    expect(verdict(found.y.map((v, i) => (i === 3 ? v + 1e-4 : v)))).toBe('refuted')
   })
 })
 

@@ -3,6 +3,8 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { readSafetensors } from '../../src/adapters/files/safetensors.ts'
 import { drawLossCurve, smooth, ticks } from '../../src/cli/loss-curve.ts'
+import type { Values } from '../../src/dsl/index.ts'
+import { threefry } from '../../src/dsl/primitives/leaf.ts'
 import { batchAt, heldOutLoss, holdOut, llamaValues, loadModel } from '../../src/models/index.ts'
 import { contents, listing, makeWorkplace, right, scion, startScion, tinyText, type Ran } from './tiny.ts'
 
@@ -20,10 +22,19 @@ interface Record {
 }
 const record = (out: string): Record => JSON.parse(readFileSync(w.at(`${out}/training.json`), 'utf8')) as Record
 
-const baseLoss = async (): Promise<number> => {
+const disturbed = (weights: Values, by: number): Values =>
+  Object.fromEntries(
+    Object.entries(weights).map(([name, { dims, data }], k) => [
+      name,
+      { dims, data: data.map((x, i) => Math.fround(x * (1 + (threefry(0, 0, k, i)[0] % 2 === 0 ? by : -by)))) },
+    ]),
+  )
+
+/** the base model's, its weights off by `disturbance` of their size, now up, now down */
+const baseLoss = async (disturbance = 0): Promise<number> => {
   const loaded = right(loadModel(w.model))
   const { config, tensors, tokenizer } = loaded
-  const job = { config, weights: llamaValues(config, tensors), target: 'auto' as const }
+  const job = { config, weights: disturbed(llamaValues(config, tensors), disturbance), target: 'auto' as const }
   const { heldOut } = holdOut(tokenizer?.encode(tinyText) ?? [], 0.1)
   return right(await heldOutLoss(job, {}, heldOut, 2, 12)())
 }
@@ -43,11 +54,14 @@ describe('scion train', () => {
       const json = JSON.parse(ran.out) as Record
       expect(json).toEqual(record(adapter))
       expect(json.losses).toHaveLength(30)
-      // identity at init, so the model itself; reflections cancel up to rounding
+      // identity at init, so the model itself up to f32's rounding, which is what weights off by 2^-24 of their size show
+      // (an estimate, as for all whole models: eight times that is allowed)
       const base = await baseLoss()
-      if (adapter === 'hra') expect(Math.abs(json.heldOut.before - base)).toBeLessThan(1e-5)
-      else expect(json.heldOut.before).toBe(base)
-      expect(json.heldOut.after).toBeLessThan(base)
+      const yardstick = Math.max(
+        ...(await Promise.all([2, 4, 8].map(async (n) => Math.abs((await baseLoss(n * 2 ** -24)) - base) / n))),
+      )
+      expect(Math.abs(json.heldOut.before - base)).toBeLessThanOrEqual(8 * yardstick)
+      expect(json.heldOut.after).toBeLessThan(base - 8 * yardstick)
     },
   )
 
