@@ -9,6 +9,7 @@ import { recipesCuda, type Recipe } from '../src/codegen/recipes/cuda/index.ts'
 import { kit } from '../src/dsl/build.ts'
 import { dim, evalDim, type Sizes } from '../src/dsl/dim.ts'
 import type { Checked } from '../src/dsl/fault.ts'
+import { roundToDType } from '../src/dsl/dtype.ts'
 import { evaluate, evaluateBounded, type Values } from '../src/dsl/interpret.ts'
 import { topological, type Node } from '../src/dsl/node.ts'
 import { bindSizes, substitute, type Program } from '../src/dsl/program.ts'
@@ -56,7 +57,7 @@ export const inputsFor = (p: Program, sizes: Sizes, seed: number, ids = 4, scale
           ? d.int(0, ids - 1)
           : node.type.dtype === 'u32'
             ? d.int(0, 2 ** 31)
-            : Math.fround(scale * (isPositive ? d.real() : 2 * d.real() - 1))
+            : roundToDType[node.type.dtype](Math.fround(scale * (isPositive ? d.real() : 2 * d.real() - 1)))
       return [name, { dims, data: Float64Array.from({ length }, one) }]
     }),
   )
@@ -96,7 +97,7 @@ export const casesOf = (program: Program, sizes: Sizes, inputs: Values): Readonl
   const rounded = new Map<Node, Value>(
     wanted.map((n, i) => {
       const v = outputs[String(i)]!
-      return [n, { dims: v.dims, data: Float64Array.from(Float32Array.from(v.data)) }]
+      return [n, { dims: v.dims, data: Float64Array.from(Float32Array.from(v.data), roundToDType[n.type.dtype]) }]
     }),
   )
   return recipes.map(({ recipe, groups }) => {

@@ -114,6 +114,19 @@ const recipe = { steps: 1, rows: 2, length: 6, peak: 1e-2, warmup: 1, seed: 0, c
 export const stepOf = (a: Adapter): Program =>
   get(stepProgram(config, get(graftOnto(llamaSites(config), a, { ...defaultsOf(a), ...small[a.name] })), recipe))
 
+/** x W^T + b with operands as halves, sums in f32: tensor cores */
+const halvesProgram = (half: 'f16' | 'bf16'): Program => {
+  const x = L.input('x', { batch: 'B', token: 'T', in: 50 }, half)
+  const [W, b] = [L.input('W', { out: 70, in: 50 }, half), L.input('b', { out: 70 })]
+  return get(L.program(half, { y: pipe(x, L.cast('f32'), L.dot(pipe(W, L.cast('f32')), 'in'), L.add(b), L.silu) }))
+}
+
+/** nothing is cast: halves in, halves out */
+const halfResults = (half: 'f16' | 'bf16'): Program => {
+  const [x, W] = [L.input('x', { token: 'T', in: 64 }, half), L.input('W', { out: 128, in: 64 }, half)]
+  return get(L.program(half, { y: L.wrap(kit.dot(x.node, W.node, ['in'])) }))
+}
+
 const few: Sizes = { B: 2, T: 5 }
 const adapters: ReadonlyArray<Adapter> = registry
 
@@ -146,5 +159,10 @@ export const specimens: ReadonlyArray<Specimen> = [
   { name: 'rmsNorm, width unknown', program: normProgram('I'), sizes: { ...few, I: 300 }, ids: 4 },
   { name: 'softmax', program: softmaxProgram(70), sizes: few, ids: 4 },
   { name: 'softmax, width unknown', program: softmaxProgram('I'), sizes: { T: 3, I: 301 }, ids: 4 },
+  ...(['f16', 'bf16'] as const).flatMap((half): ReadonlyArray<Specimen> => [
+    { name: `${half}, sums f32`, program: halvesProgram(half), sizes: { B: 3, T: 23 }, ids: 4 },
+    { name: `${half} throughout`, program: halfResults(half), sizes: { T: 37 }, ids: 4 },
+  ]),
+  { name: 'attention, chunks', program: attentionProgram(1, 2, 8), sizes: { B: 1, T: 37 }, ids: 4 },
   { name: 'cross-entropy', program: lossProgram(), sizes: {}, ids: 33 },
 ]

@@ -92,7 +92,7 @@ const unsupported = (n: Node, place: Place, target: string): Fault | undefined =
   if (place !== 'device') return undefined
   const actual = `${n.op}${n.op === 'map' ? ` ${n.attrs.fn}` : ''} of ${n.type.dtype}`
   const isRounding = n.op === 'cast' && (n.attrs.dtype === 'f16' || n.attrs.dtype === 'bf16')
-  if (isRounding || n.type.dtype === 'u32')
+  if ((isRounding && target !== 'cuda') || n.type.dtype === 'u32')
     return {
       at: `${target}: ${n.op}`,
       expected: f32Only(target)[n.type.dtype] ?? 'f32',

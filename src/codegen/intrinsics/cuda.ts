@@ -1,4 +1,5 @@
 /** Intrinsics of the CUDA target: reductions over a warp, four floats at a time. */
+import { intrinsicsWmma } from './wmma.ts'
 import { WARP, type Intrinsic, type Lane } from './row.ts'
 
 /** every lane's x = fn over the lanes */
@@ -60,4 +61,5 @@ export const intrinsicsCuda: ReadonlyArray<Intrinsic> = [
   *reinterpret_cast<float4 *>(to) = *reinterpret_cast<const float4 *>(from);
 }`,
   ),
+  ...intrinsicsWmma,
 ]

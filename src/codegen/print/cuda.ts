@@ -4,9 +4,11 @@
  */
 import { literal } from '../../dsl/dim.ts'
 import { scalarOp, type Spelling } from '../../dsl/scalar.ts'
+import { fragmentType } from '../intrinsics/wmma.ts'
 import { intrinsics } from '../intrinsics.ts'
 import type { Buffer, Kernel, Loop, Stmt } from '../kernel.ts'
 import {
+  allStmts,
   block,
   elementsOf,
   indent,
@@ -134,6 +136,10 @@ const dialect: Dialect = {
       const element = elementAt(p.buffer(x!.buffer), p.address(x!.buffer, x!.at))
       return [`${element} = ${s.intrinsic}(${element});`]
     }
+    if (s.intrinsic.startsWith('wmma_')) {
+      const operands = s.places.map((x, i) => (p.buffer(x.buffer).space === 'register' ? x.buffer : places[i]!))
+      return [`${s.intrinsic}(${[...operands, ...ints].join(', ')});`]
+    }
     const addresses = s.places.map((x, i) => (isVariable(p.buffer(x.buffer)) ? `&${x.buffer}` : places[i]!))
     return [`${s.intrinsic}(${[...addresses, ...ints].join(', ')});`]
   },
@@ -143,10 +149,26 @@ const dialect: Dialect = {
 
 const TYPE = { f32: 'float', f16: 'unsigned short', bf16: 'unsigned short', i32: 'int' } as const
 
-const declaration = (b: Buffer): string => {
+/** what the tensor cores' fragments hold, by the place at which a call takes them */
+const fragmentsOf = (k: Kernel): ReadonlyMap<string, 'left' | 'right' | 'acc'> => {
+  const found = new Map<string, 'left' | 'right' | 'acc'>()
+  for (const s of allStmts(k.body)) {
+    if (s.kind !== 'call') continue
+    const [first] = s.places
+    if (s.intrinsic === 'wmma_load_left') found.set(first!.buffer, 'left')
+    if (s.intrinsic === 'wmma_load_right') found.set(first!.buffer, 'right')
+    if (s.intrinsic === 'wmma_fill') found.set(first!.buffer, 'acc')
+  }
+  return found
+}
+
+const ELEMENT = { f32: 'float', f16: '__half', bf16: '__nv_bfloat16', i32: 'int' } as const
+
+const declaration = (b: Buffer, use: 'left' | 'right' | 'acc' | undefined): string => {
+  if (use !== undefined) return `${fragmentType[use](ELEMENT[b.dtype])} ${b.name};`
   if (isVariable(b)) return `${TYPE[b.dtype]} ${b.name};`
   const array = `${TYPE[b.dtype]} ${b.name}[${String(elementsOf(b) ?? 0)}];`
-  return b.space === 'shared' ? `__shared__ __align__(16) ${array}` : `__align__(16) ${array}`
+  return b.space === 'shared' ? `__shared__ __align__(32) ${array}` : `__align__(16) ${array}`
 }
 
 /** ceil(extent / step) */
@@ -226,7 +248,8 @@ export const signatureOf = (k: Kernel): string => {
 
 const kernelLines = (k: Kernel): Lines => {
   const p = printerFor(k, dialect)
-  return block(signatureOf(k), [...k.locals.map(declaration), ...bodyLines(k, p)])
+  const fragments = fragmentsOf(k)
+  return block(signatureOf(k), [...k.locals.map((b) => declaration(b, fragments.get(b.name))), ...bodyLines(k, p)])
 }
 
 /** The kernels with the device functions that they call; distinct kernels need distinct names. */

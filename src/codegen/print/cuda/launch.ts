@@ -24,6 +24,8 @@ export interface CudaLaunch {
   readonly block: number
   /** bytes of static shared memory a block */
   readonly shared: number
+  /** the least architecture: 80 where bf16 goes through tensor cores, else 75 */
+  readonly arch: 75 | 80
   /** sizes that are passed as `int`s behind the pointers, in order */
   readonly symbols: ReadonlyArray<string>
 }
@@ -53,12 +55,12 @@ export const stepsOf = (l: Loop): Steps => ({ extent: subDim(l.to.offset, l.from
 
 export const nestsOf = (k: Kernel): ReadonlyArray<Nest> => k.body.flatMap((s) => nestOf(s) ?? [])
 
-/** Shared memory of a kernel, every buffer on 16 bytes. */
+/** Shared memory of a kernel, every buffer on 32 bytes. */
 export const sharedBytes = (k: Kernel): number =>
   k.locals.reduce((sum, b) => {
     if (b.space !== 'shared') return sum
     const bytes = b.shape.reduce<number>((n, d) => n * (literal(d) ?? NaN), BYTES[b.dtype])
-    return sum + 16 * Math.ceil(bytes / 16)
+    return sum + 32 * Math.ceil(bytes / 32)
   }, 0)
 
 /** What the driver needs to know of a kernel. */
@@ -66,6 +68,7 @@ export const launchOf = (k: Kernel): CudaLaunch => ({
   grid: nestsOf(k).map((n) => n.loops.map(stepsOf)),
   block: Math.max(0, ...nestsOf(k).map((n) => n.threads)),
   shared: sharedBytes(k),
+  arch: k.locals.some((b) => b.space === 'register' && b.dtype === 'bf16') ? 80 : 75,
   symbols: symbolsOfKernel(k),
 })
 

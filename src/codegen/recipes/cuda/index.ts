@@ -10,6 +10,7 @@ import { draftOf, type Draft, type Recipe } from './draft.ts'
 import { rows } from './rows.ts'
 import { stream } from './stream.ts'
 import { streamingOf } from './streams.ts'
+import { halvesOf, tensorCores } from './tensor-cores.ts'
 
 export type { Recipe } from './draft.ts'
 
@@ -28,6 +29,8 @@ const nestFor = (draft: Draft, g: Group): Stmt | undefined => {
   if (streaming !== undefined) return stream(draft, streaming, g.stored)
   const c = contractionOf(g)
   const tile = c === undefined ? undefined : tileFor(c)
+  const half = c === undefined || tile === undefined ? undefined : halvesOf(draft, c)
+  if (c !== undefined && half !== undefined) return tensorCores(draft, c, half, g.stored)
   return c === undefined || tile === undefined ? rows(draft, g) : contraction(draft, c, tile, g.stored)
 }
 

@@ -126,8 +126,8 @@ export const streamingOf = (g: Group): Streaming | undefined => {
   const inner = (n: Node): ReadonlyArray<Axis> => axesBeside(n, g.outer)
   const flowing = g.stages.flatMap((s) => {
     const [result] = s.results
-    const isFlow = s.kind === 'dot' && s.results.length === 1 && result!.op === 'dot' && !stored.has(result!)
-    return isFlow && inner(result!).length > 0 ? [result as NodeOf<'dot'>] : []
+    const isFlow = s.kind === 'dot' && s.results.length === 1 && result!.op === 'dot' && !stored.has(result)
+    return isFlow && inner(result).length > 0 ? [result] : []
   })
   const isLong = (n: Node): boolean => (literal(extentOf(inner(n))) ?? Infinity) > SHORT
   if (!flowing.some(isLong)) return undefined
