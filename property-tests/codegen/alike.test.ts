@@ -2,6 +2,7 @@
  * A recipe found once for all groups that are alike is, for each of them, the recipe that would have been found for it:
  * the same kernel on the same values. And layers are alike: a deeper model asks for no further recipe.
  */
+import { pipe } from 'fp-ts/lib/function.js'
 import { describe, expect, it, test } from 'vitest'
 import { stepConfig, stepOf, stepRecipe } from '../../bench/case.ts'
 import { simplify } from '../../src/autodiff/simplify.ts'
@@ -11,6 +12,7 @@ import { keyOfKernel } from '../../src/codegen/kernel.ts'
 import { blockStages } from '../../src/codegen/pipeline.ts'
 import { recipeC, type Argument, type Options, type Recipe } from '../../src/codegen/recipes/c/index.ts'
 import type { Sizes } from '../../src/dsl/dim.ts'
+import * as L from '../../src/dsl/index.ts'
 import type { Node } from '../../src/dsl/node.ts'
 import type { Program } from '../../src/dsl/program.ts'
 import { get, zoo } from './zoo.ts'
@@ -46,6 +48,21 @@ describe('a recipe for all groups that are alike is the recipe of each', () => {
   test.each(zoo.map((a) => [a.name, a] as const))('%s', (_, { program, sizes }) => {
     same(program, sizes[0]!, () => false)
     same(program, sizes[0]!, isWeight)
+  })
+
+  it('a frozen operand is not that of one who changes', () => {
+    const product = (x: string, w: string): L.AnyTensor =>
+      pipe(L.input(x, { token: 32, in: 64 }), L.dot(L.input(w, { in: 64, out: 48 }), 'in'))
+    // the second waits for the first: one after the other, never side by side in one kernel
+    const first = product('x', 'W')
+    const second = pipe(
+      L.wrap<'token' | 'out'>(first.node),
+      L.rename({ out: 'in' }),
+      L.pad('in', 0, 16),
+      L.dot(L.input('V', { in: 64, out: 48 }), 'in'),
+    )
+    const program = get(L.program('two', { first, other: product('z', 'V'), second }))
+    same(program, {}, isWeight)
   })
 
   it('a step of three layers', () => {

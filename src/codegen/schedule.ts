@@ -4,6 +4,7 @@
  */
 import { productDim, type Dim } from '../dsl/dim.ts'
 import type { Node } from '../dsl/node.ts'
+import { onceForAlike } from './alike.ts'
 import { placeInArena, type Life } from './arena.ts'
 import type { Fused } from './fuse.ts'
 import type { Group } from './group.ts'
@@ -42,9 +43,10 @@ export const scheduleOf = (fused: Fused, options: Options): Schedule => {
     return kernels.push(k) - 1
   }
   const packed = new Map<string, { packed: Packed; kernel: number }>()
+  const recipe = onceForAlike(recipeC, options)
   const launches = fused.launches.map((groups) =>
     groups.map((group): Call => {
-      const { kernel, args, results } = recipeC(group, options)
+      const { kernel, args, results } = recipe(group)
       for (const a of args)
         if (a.kind === 'packed' && !packed.has(a.packed.key))
           packed.set(a.packed.key, { packed: a.packed, kernel: numberOf(a.packed.kernel) })
