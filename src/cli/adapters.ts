@@ -8,6 +8,7 @@ import { loadUserFile } from './user-file.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
+/** An adapter that was named on the command line, and where its code came from. */
 export interface NamedAdapter {
   readonly adapter: Adapter
   /** of a user's file: a digest of its code */

@@ -18,6 +18,7 @@ import { defaultsOf } from './site-program.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
+/** The model, the text in tokens, and what computes. */
 export interface Setting {
   readonly config: LlamaConfig
   readonly weights: Values
@@ -27,7 +28,9 @@ export interface Setting {
   readonly target: TargetName
 }
 
+/** updates of each training */
 export const STEPS = 80
+/** a batch: so many rows of so many tokens */
 export const [ROWS, LENGTH] = [4, 64]
 /** batches of the held-out text that a loss is measured on */
 export const HELD_OUT_BATCHES = 6
@@ -45,6 +48,7 @@ export const orExit = <A>(checked: Checked<A>): A => {
   process.exit(1)
 }
 
+/** The shipped checkpoint with the speeches, the last tenth held out. Ends the demo where either cannot be read. */
 export const loadSetting = (target: TargetName): Setting => {
   const model = orExit(loadModel(CHECKPOINT))
   const text = orExit(speeches(YEARS)).slice(0, 400_000)
@@ -65,6 +69,7 @@ export const graftIn = (s: Setting, adapter: Adapter): { readonly grafted: Graft
   return { grafted, initial: orExit(initialParams(grafted, 0, (path) => s.weights[`${path}.weight`])) }
 }
 
+/** How an adapter is trained here: AdamW at a third of the rate that worked for it. */
 export const recipeOf = (adapter: Adapter, steps = STEPS): Recipe => ({
   steps,
   rows: ROWS,

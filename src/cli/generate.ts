@@ -107,6 +107,7 @@ const speak =
     return E.right(0)
   }
 
+/** The verb `generate`. */
 export const generateVerb = ({ run, terminal }: Runner): Command =>
   withExamples(
     withJson(

@@ -168,6 +168,7 @@ const check =
     return E.right(passes(report) ? 0 : 1)
   }
 
+/** The verb `laws`. */
 export const lawsVerb = ({ run, terminal }: Runner): Command =>
   withExamples(
     withJson(

@@ -112,6 +112,7 @@ const write =
     return E.right(0)
   }
 
+/** The verb `logits`. */
 export const logitsVerb = ({ run, terminal }: Runner): Command =>
   withExamples(
     withJson(

@@ -2,6 +2,7 @@
 
 // ---------------------------------------------------------------------------------------- model
 
+/** Losses in nats a token, one a step, and those of the held-out text. */
 export interface LossCurve {
   readonly title: string
   /** training loss of each step, in nats a token */
@@ -37,6 +38,7 @@ const escape = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.c
 
 // --------------------------------------------------------------------------------- interpreters
 
+/** The curve as an SVG file of its own. */
 export const drawLossCurve = ({ title, losses, heldOut }: LossCurve): string => {
   const all = [...losses, heldOut.before, heldOut.after]
   const [low, high] = [Math.min(...all), Math.max(...all)]

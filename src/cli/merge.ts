@@ -120,6 +120,7 @@ const run =
     return E.right(0)
   }
 
+/** The verb `merge`. */
 export const mergeVerb = ({ run: perform, terminal }: Runner): Command =>
   withExamples(
     withJson(

@@ -11,6 +11,7 @@ import { warn, type Terminal } from './terminal.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
+/** A model that was read, with its weights as program inputs. */
 export interface OpenModel {
   readonly path: string
   readonly loaded: LoadedModel
@@ -26,6 +27,7 @@ export const openModel = (path: string, terminal: Terminal): Checked<OpenModel> 
     return { path, loaded, weights: llamaValues(loaded.config, loaded.tensors) }
   })(loadModel(path))
 
+/** The model's tokenizer. Error: it has none. */
 export const needTokenizer = ({ path, loaded }: OpenModel): Checked<Tokenizer> =>
   loaded.tokenizer === undefined
     ? failWith(path, 'a tokenizer beside the model: tokenizer.json, or tok*.bin', 'none')
@@ -33,6 +35,7 @@ export const needTokenizer = ({ path, loaded }: OpenModel): Checked<Tokenizer> =
 
 // ---------------------------------------------------------------------------------- combinators
 
+/** In hexadecimal. */
 export const sha256 = (bytes: Uint8Array | string): string => createHash('sha256').update(bytes).digest('hex')
 
 /** SHA-256 of each file of a model, by name. */

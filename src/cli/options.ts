@@ -4,6 +4,7 @@ import type { TargetName } from '../codegen/index.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
+/** What every verb that computes takes. */
 export interface CommonOptions {
   readonly target: TargetName
   readonly json?: true
@@ -40,12 +41,14 @@ export const names = (text: string): ReadonlyArray<string> => {
   return found
 }
 
+/** Any whole number that a double holds exactly. */
 export const seed = integer(0, 2 ** 53 - 1)
 
 const targets: ReadonlyArray<TargetName> = ['auto', 'c', 'gpujs', 'oracle']
 
 // ---------------------------------------------------------------------------------- combinators
 
+/** `--target`; `more` are further choices. */
 export const withTarget = (command: Command, more: ReadonlyArray<string> = []): Command =>
   command.addOption(
     new Option(
@@ -56,9 +59,11 @@ export const withTarget = (command: Command, more: ReadonlyArray<string> = []): 
       .default('auto'),
   )
 
+/** `--json`, with what the object holds. */
 export const withJson = (command: Command, what: string): Command =>
   command.option('--json', `print one JSON object on stdout: ${what}`)
 
+/** Examples at the end of the help. */
 export const withExamples = (command: Command, examples: ReadonlyArray<string>): Command =>
   command.addHelpText(
     'after',
@@ -69,4 +74,5 @@ export const withExamples = (command: Command, examples: ReadonlyArray<string>):
 export const withDefinition = (command: Command): Command =>
   command.option('--definition <file.ts>', 'the adapter that --adapter holds the parameters of, where it is your own')
 
+/** Any number of adapters; none is all built-in ones. */
 export const adaptersArgument = new Argument('[adapters...]', 'names of built-in adapters, or files that export one')

@@ -4,6 +4,7 @@ import type { Terminal } from './terminal.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
+/** Something under way. */
 export interface ProgressBar {
   /** `done` of the total; `note` is shown beside it */
   readonly update: (done: number, total: number, note?: string) => void

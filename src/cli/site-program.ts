@@ -7,6 +7,7 @@ import { program, type AnyTensor, type Checked, type Program } from '../dsl/inde
 
 // ---------------------------------------------------------------------------------------- model
 
+/** Sizes that a user may give; the rest is typical. */
 export interface AskedSizes {
   readonly in: number
   readonly out: number
@@ -15,6 +16,7 @@ export interface AskedSizes {
 
 // --------------------------------------------------------------------------------- constructors
 
+/** The adapter's config where nothing is asked for. */
 export const defaultsOf = (adapter: Adapter): Config =>
   Object.fromEntries(Object.entries(adapter.config).map(([name, field]) => [name, field.default]))
 

@@ -10,12 +10,14 @@ import type { Terminal } from './terminal.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
+/** The flags of both verbs. */
 export interface SpeakingOptions extends CommonOptions {
   readonly model: string
   readonly adapter?: string
   readonly definition?: string
 }
 
+/** A model that was read, and the same ready to be asked. */
 export interface OpenSpeaker {
   readonly model: OpenModel
   readonly speaker: Speaker
@@ -23,6 +25,7 @@ export interface OpenSpeaker {
 
 // --------------------------------------------------------------------------------- constructors
 
+/** The flags that choose model, adapter and target. */
 export const withSpeaker = (command: Command): Command =>
   withTarget(
     withDefinition(
@@ -32,6 +35,7 @@ export const withSpeaker = (command: Command): Command =>
     ),
   )
 
+/** Reads model and adapter. Errors: everything that the readers find. */
 export const openSpeaker = async (options: SpeakingOptions, terminal: Terminal): Promise<Checked<OpenSpeaker>> => {
   const opened = openModel(options.model, terminal)
   if (E.isLeft(opened)) return opened

@@ -7,6 +7,7 @@ import { userFault } from './thrown.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
+/** Two streams; `isTTY` where a person watches. */
 export interface Terminal {
   readonly out: NodeJS.WritableStream
   readonly err: NodeJS.WritableStream & { readonly isTTY?: boolean }
@@ -23,13 +24,16 @@ export interface Runner {
 
 // --------------------------------------------------------------------------------- constructors
 
+/** The process's own streams. */
 export const processTerminal: Terminal = { out: process.stdout, err: process.stderr }
 
 // --------------------------------------------------------------------------------- interpreters
 
+/** One line a warning, on `err`. */
 export const warn = ({ err }: Terminal, warnings: ReadonlyArray<string>): void =>
   warnings.forEach((w) => void err.write(`warning: ${w}\n`))
 
+/** One line of JSON, on `out`. */
 export const printJson = ({ out }: Terminal, json: unknown): void => void out.write(`${JSON.stringify(json)}\n`)
 
 /** What threw, for people: where a user's own code did, else the whole stack. */

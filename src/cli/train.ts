@@ -32,6 +32,7 @@ const work =
 
 const positive = numberWhere('a number above 0', (x) => x > 0)
 
+/** The verb `train`. */
 export const trainVerb = ({ run, terminal }: Runner): Command =>
   withExamples(
     withJson(

@@ -9,6 +9,7 @@ import { sha256 } from './model.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
+/** A text in tokens, split, with the digest of its file. */
 export interface TrainingData {
   readonly split: Split
   /** of the text after its byte order mark is gone and its lines end in LF */

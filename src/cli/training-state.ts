@@ -19,6 +19,7 @@ import type { Buffers, Optimiser, Trainable, TrainState } from '../models/index.
 /** What a run is, flag by flag: two runs with the same record compute the same numbers. */
 export type RunRecord = Readonly<Record<string, string | number>>
 
+/** What a killed run goes on from. */
 export interface SavedRun {
   readonly run: RunRecord
   /** held-out loss before the first step */
@@ -37,8 +38,10 @@ const SCION = 'scion'
 
 // --------------------------------------------------------------------------------- constructors
 
+/** Where a run keeps its state until it has finished. */
 export const trainingFolder = (out: string): string => join(out, '.training')
 const stateFile = (out: string): string => join(trainingFolder(out), 'state.safetensors')
+/** Whether there is a state to go on from. */
 export const hasSavedRun = (out: string): boolean => existsSync(stateFile(out))
 
 interface Slot {
@@ -59,6 +62,7 @@ const LOSSES = 'losses'
 /** Makes the folder, so that one that can't be written is found out before anything is computed. */
 export const claimFolder = (out: string): Checked<void> => writeFileAtomic(join(trainingFolder(out), 'claimed'), '')
 
+/** Writes the state over the last one, whole or not at all. Errors: an unwritable folder. */
 export const saveRun = (
   out: string,
   { run, before, state }: SavedRun,

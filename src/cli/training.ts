@@ -54,6 +54,7 @@ import { versions } from './versions.ts'
 
 const RECORD = 'training.json'
 
+/** The flags of `train`. */
 export interface TrainOptions extends CommonOptions {
   readonly model: string
   readonly adapter: string

@@ -18,6 +18,7 @@ import { userFault } from './thrown.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
+/** What a user's file exports, and the digest of its code. */
 export interface UserAdapter {
   readonly adapter: Adapter
   /** of the bundled code: of the file and of all that it imports of the user's */

@@ -6,4 +6,5 @@ const read = (): string => {
   return typeof json === 'object' && json !== null && 'version' in json ? String(json.version) : 'unknown'
 }
 
+/** What made a file: for records of runs. */
 export const versions: Readonly<Record<string, string>> = { scion: read(), node: process.versions.node }

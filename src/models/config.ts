@@ -19,6 +19,7 @@ import {
 
 // ------------------------------------------------------------------------------------------- model
 
+/** A LLaMA's sizes and constants, under names of our own. */
 export interface LlamaConfig {
   /** width of the residual stream */
   readonly dim: number
@@ -304,6 +305,7 @@ export const linearShapes = ({ dim, hidden, heads, kvHeads, headDim }: LlamaConf
     'mlp.up_proj': [hidden, dim],
     'mlp.down_proj': [dim, hidden],
   }) as const
+/** The linear layers of a decoder layer, by their paths within it. */
 export type LinearName = keyof ReturnType<typeof linearShapes>
 
 /** Every tensor that a model of this config has, by Hugging Face's name, with its shape; linear weights are (out, in). */

@@ -32,6 +32,7 @@ export interface Ready {
   readonly rereads?: string
 }
 
+/** A text under way. */
 export interface Continuation {
   /** logits (vocab) of what follows; each text is the one before and further tokens */
   readonly next: (tokens: ReadonlyArray<number>) => Promise<Checked<Float32Array>>

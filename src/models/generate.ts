@@ -12,6 +12,7 @@ import type { Faults } from './train.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
+/** How a token is drawn. */
 export interface Sampling {
   /** 0: greedy, the likeliest token */
   readonly temperature: number

@@ -11,6 +11,7 @@ import { causalAttention, rmsNorm, rope, swiGlu, type RopeLayout } from './layer
 
 // ---------------------------------------------------------------------------------------- model
 
+/** One weight as a program input and as a tensor of a file. */
 export interface WeightSpec {
   /** input name and tensor name in files */
   readonly name: string

@@ -25,6 +25,7 @@ export interface Optimiser {
 /** Numbers that change with the step, `lr` among them: inputs of the program, so that one compiled step serves all. */
 export type StepNumbers = Readonly<Record<string, Node>>
 
+/** AdamW's constants, in torch's words. */
 export interface AdamW {
   readonly beta1: number
   readonly beta2: number
@@ -34,6 +35,7 @@ export interface AdamW {
 
 // --------------------------------------------------------------------------------- constructors
 
+/** torch's, without decay. */
 export const adamWDefaults: AdamW = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0 }
 
 const k = kit

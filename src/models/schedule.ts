@@ -1,6 +1,7 @@
 /** The learning rate of each step, and which tokens it sees: pure functions of seed and step. */
 import { threefry } from '../dsl/primitives/leaf.ts'
 
+/** Of the learning rate. */
 export interface Schedule {
   /** peak learning rate */
   readonly peak: number
@@ -18,6 +19,7 @@ export const learningRate = ({ peak, steps, warmup }: Schedule, s: number): numb
     ? (peak * (s + 1)) / warmup
     : (peak / 2) * (1 + Math.cos((Math.PI * (s - warmup)) / Math.max(1, steps - warmup)))
 
+/** Token ids to train on, and those kept apart. */
 export interface Split {
   readonly train: ReadonlyArray<number>
   readonly heldOut: ReadonlyArray<number>

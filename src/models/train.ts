@@ -29,6 +29,7 @@ import { batchAt, learningRate, windows, type Batch, type Split } from './schedu
 
 // ---------------------------------------------------------------------------------------- model
 
+/** What a run may answer with. */
 export type Faults = NonEmptyArray<Fault>
 /** f32 numbers by tensor name, row-major in file order */
 export type Buffers = Readonly<Record<string, Float32Array>>
@@ -40,6 +41,7 @@ export interface Trainable {
   readonly shape: ReadonlyArray<number>
 }
 
+/** How training goes, the model and data apart. */
 export interface Recipe {
   readonly steps: number
   readonly rows: number
@@ -63,6 +65,7 @@ export interface TrainState {
   readonly losses: ReadonlyArray<number>
 }
 
+/** Told after every step; `loss` in nats a token. */
 export interface Progress {
   readonly step: number
   readonly steps: number
@@ -72,6 +75,7 @@ export interface Progress {
   readonly secondsLeft: number
 }
 
+/** Everything that a training is made of. */
 export interface TrainJob {
   readonly config: LlamaConfig
   /** the model's weights by name; those that are trained are taken from the state instead */
@@ -92,6 +96,7 @@ export interface TrainJob {
 
 // --------------------------------------------------------------------------------- constructors
 
+/** What is trained: the parameters of the adapter, or without one every weight of the model. */
 export const trainables = (config: LlamaConfig, grafted: Grafted | undefined): ReadonlyArray<Trainable> =>
   grafted === undefined ? llamaWeights(config) : graftedParams(grafted)
 

@@ -21,6 +21,7 @@ import { decodeConfig, encodeConfig, tensorShapes, type LlamaConfig } from '../c
 
 // ------------------------------------------------------------------------------------------- model
 
+/** What a folder holds. */
 export interface HuggingFaceModel {
   readonly config: LlamaConfig
   /** by Hugging Face's names; linear weights are (out, in) */

@@ -15,6 +15,7 @@ import { checkConfig, layerTensor, type LlamaConfig } from '../config.ts'
 
 // ------------------------------------------------------------------------------------------- model
 
+/** What a llama2.c file holds, under Hugging Face's names. */
 export interface LlamaTensors {
   readonly config: LlamaConfig
   /** by Hugging Face's names, `model.layers.0.self_attn.q_proj.weight`; linear weights are (out, in) */

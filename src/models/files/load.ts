@@ -15,6 +15,7 @@ import { readTokenizer, readTokenizerJson, type Tokenizer } from './tokenizer.ts
 
 // ------------------------------------------------------------------------------------------- model
 
+/** A model as its files have it. */
 export interface LoadedModel {
   readonly config: LlamaConfig
   /** by Hugging Face's names, in its layout; linear weights are (out, in) */

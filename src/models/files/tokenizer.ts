@@ -22,6 +22,7 @@ import { mergePieces } from './merging.ts'
 
 // ------------------------------------------------------------------------------------------- model
 
+/** Text to token ids and back. */
 export interface Tokenizer {
   /** ids of a text, without BOS or EOS around them */
   readonly encode: (text: string) => number[]
