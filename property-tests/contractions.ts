@@ -1,7 +1,7 @@
 /** Random groups of one contraction: several axes a side, batch axes, sums of dots, producers, epilogues, odd sizes. */
 import { kit } from '../src/dsl/build.ts'
 import * as E from 'fp-ts/lib/Either.js'
-import { dim, evalDim, mulDim } from '../src/dsl/dim.ts'
+import { dim, evalDim, literal, mulDim } from '../src/dsl/dim.ts'
 import type { Values } from '../src/dsl/interpret.ts'
 import { topological, type Axis, type Node, type NodeOf } from '../src/dsl/node.ts'
 import type { Program } from '../src/dsl/program.ts'
@@ -36,7 +36,7 @@ const shuffled = <A>(d: Dice, xs: ReadonlyArray<A>): ReadonlyArray<A> =>
 /** an operand with these axes: a plain input, a renamed one, one with a producer, two axes that were one */
 const operand = ({ d, axis, input, made }: Maker, axes: ReadonlyArray<string>): Node => {
   const x = input(shuffled(d, axes))
-  switch (d.int(0, 6)) {
+  switch (d.int(0, 7)) {
     case 0:
       return kit.map('tanh', x)
     case 1:
@@ -54,6 +54,19 @@ const operand = ({ d, axis, input, made }: Maker, axes: ReadonlyArray<string>): 
       const rest = axes.filter((n) => n !== a && n !== b)
       const one = { name: 'one', size: mulDim(axis(a).size, axis(b).size) }
       return kit.reshape(made([one, ...rest.map(axis)]), ['one'], [axis(a), axis(b)])
+    }
+    case 4: {
+      // an axis that memory holds in two places
+      const [a] = shuffled(d, axes)
+      const size = a === undefined ? undefined : literal(axis(a).size)
+      const part = [4, 3, 2].find((n) => size !== undefined && size > 0 && size % n === 0)
+      if (a === undefined || size === undefined || part === undefined) return x
+      const parts = [
+        { name: 'high', size: dim(size / part) },
+        { name: 'low', size: dim(part) },
+      ]
+      const rest = axes.filter((n) => n !== a).map(axis)
+      return kit.reshape(made(shuffled(d, [...parts, ...rest])), ['high', 'low'], [axis(a)])
     }
     default:
       return x

@@ -7,7 +7,7 @@
  * A plain read whose address is linear in i and k is one call; anything else is evaluated by vectors, along i straight
  * into the panel, or along k into rows that are then transposed.
  */
-import { literal, subDim, type Dim } from '../../../dsl/dim.ts'
+import { dim, literal, subDim, type Dim } from '../../../dsl/dim.ts'
 import {
   addIndex,
   axisIndex,
@@ -20,9 +20,18 @@ import {
   whole,
 } from '../../affine.ts'
 import { number } from '../../expression.ts'
-import { indicesOfAtom, partsOf, type Atom, type Expr, type Index, type Place, type Stmt } from '../../kernel.ts'
+import {
+  indicesOfAtom,
+  partsOf,
+  type Atom,
+  type Expr,
+  type Index,
+  type Loop,
+  type Place,
+  type Stmt,
+} from '../../kernel.ts'
 import { loopFrom, loopOver, within } from '../../statements.ts'
-import type { Side, Width } from './tiles.ts'
+import { sideOf, type Side, type Width } from './tiles.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -186,8 +195,55 @@ const packAlongI = (s: Surroundings, p: Panel): ReadonlyArray<Stmt> => {
   )
 }
 
-/** rows along k, then transposed; several reduced axes are loops of their own where all of them are packed at once */
-const packAlongK = (s: Surroundings, p: Panel): ReadonlyArray<Stmt> => {
+/** Reduced axes that memory does not hold as one: loops over the outer ones, `size` steps of the innermost. */
+interface Segment {
+  readonly loops: ReadonlyArray<Loop>
+  readonly size: Dim
+  /** flattened step at which the segment begins */
+  readonly start: Index
+  readonly at: (k: Index) => ReadonlyArray<Index>
+}
+
+/** what an axis is taken apart by: the divisor of it alone */
+const divisorOf = (i: Index): Dim | undefined => {
+  for (const { atom } of i.terms) {
+    if (atom.kind !== 'div' && atom.kind !== 'mod') continue
+    const [only, ...more] = atom.of.terms
+    if (more.length === 0 && only?.atom.kind === 'axis' && only.atom.name === PROBE.k && only.factor.key === '1')
+      return atom.by
+  }
+  return undefined
+}
+
+/** The whole of the reduced axes as segments: several axes by the last one, one axis by what its reads divide it by. */
+const segmentOf = (s: Surroundings, p: Panel): Segment | undefined => {
+  if (p.k0.key !== '0' || p.k1.key !== p.over.size.key) return undefined
+  const addresses = readsIn(probed(p)).map((r) => flatten(r.at, s.shapeOf(r.buffer)))
+  if (addresses.every((i) => strideAlong(i, PROBE.k) !== undefined)) return undefined
+  const { axes } = p.over
+  const [only] = axes
+  const by = axes.length === 1 ? addresses.map(divisorOf).find((d) => d !== undefined) : undefined
+  const [n, d] = [literal(only!.size), by === undefined ? undefined : literal(by)]
+  const sizes =
+    axes.length > 1
+      ? axes.map((a) => a.size)
+      : n !== undefined && d !== undefined && n % d === 0
+        ? [dim(n / d), dim(d)]
+        : []
+  if (sizes.length === 0) return undefined
+  const outer = sizes.slice(0, -1).map((size) => ({ axis: s.fresh('k'), size }))
+  const outerAt = outer.map((o) => axisIndex(o.axis, o.size))
+  const flat = (k: Index): Index => flatten([...outerAt, k], sizes)
+  return {
+    loops: outer.map((o) => loopOver(o.axis, o.size, 'loop')),
+    size: sizes.at(-1)!,
+    start: flat(whole(0)),
+    at: (k) => (axes.length > 1 ? [...outerAt, k] : [flat(k)]),
+  }
+}
+
+/** rows along k, then transposed */
+const packAlongK = (s: Surroundings, p: Panel, segment: Segment | undefined): ReadonlyArray<Stmt> => {
   const rows = s.rowsOf(p.size * p.longest)
   const i = s.fresh('i')
   const element = axisIndex(i, p.extent)
@@ -198,29 +254,30 @@ const packAlongK = (s: Surroundings, p: Panel): ReadonlyArray<Stmt> => {
     at: [addIndex(start, k)],
     value: p.value(element, at),
   })
-  const isAll = p.k0.key === '0' && p.k1.key === p.over.size.key
-  const isMerged =
-    p.over.axes.length < 2 || !isAll || readsIn(probed(p)).every((r) => stridesOf(r, s.shapeOf(r.buffer)))
-  const filled = ((): ReadonlyArray<Stmt> => {
-    if (isMerged)
-      return vectors(s, 'k', p.over.size, [p.k0, p.k1, p.longest], (k) => [
-        store(subIndex(k, p.k0), positions(p.over, k)),
-      ])
-    const outer = p.over.axes.slice(0, -1).map((a) => ({ axis: s.fresh('k'), size: a.size }))
-    const last = p.over.axes.at(-1)!
-    const outerAt = outer.map((o) => axisIndex(o.axis, o.size))
-    const sizes = p.over.axes.map((a) => a.size)
-    return within(
-      outer.map((o) => loopOver(o.axis, o.size, 'loop')),
-      vectors(s, 'k', last.size, [whole(0), whole(last.size), s.width], (k) => [
-        store(flatten([...outerAt, k], sizes), [...outerAt, k]),
-      ]),
-    )
-  })()
+  const filled =
+    segment === undefined
+      ? vectors(s, 'k', p.over.size, [p.k0, p.k1, p.longest], (k) => [store(subIndex(k, p.k0), positions(p.over, k))])
+      : within(
+          segment.loops,
+          vectors(s, 'k', segment.size, [whole(0), whole(segment.size), s.width], (k) => [
+            store(addIndex(segment.start, k), segment.at(k)),
+          ]),
+        )
   return [
     ...within([loopFrom(i, p.extent, p.first, endOf(p), 1, 'loop')], filled),
     packCall(p, { buffer: rows, at: [whole(0)] }, whole(p.longest), whole(1)),
   ]
+}
+
+/** a plain read that is linear within each segment: a call a segment */
+const packSegments = (s: Surroundings, p: Panel, segment: Segment): ReadonlyArray<Stmt> | undefined => {
+  const own = { ...p, over: sideOf([{ name: 'segment', size: segment.size }]), k1: whole(segment.size) }
+  const value: Value = (i, [k]) => p.value(i, segment.at(k!))
+  const linear = linearRead({ ...own, value }, s.shapeOf)
+  if (linear === undefined) return undefined
+  const to: Room = (i) => p.to(addIndex(scaleIndex(p.size, segment.start), i))
+  const call = packCall({ ...own, to }, linear.place(p.first, whole(0)), whole(linear.i), whole(linear.k))
+  return within(segment.loops, [call])
 }
 
 const packCall = (p: Panel, from: Place, si: Index, sk: Index): Stmt => ({
@@ -234,7 +291,10 @@ const packCall = (p: Panel, from: Place, si: Index, sk: Index): Stmt => ({
 export const packPanel = (s: Surroundings, p: Panel): ReadonlyArray<Stmt> => {
   const linear = linearRead(p, s.shapeOf)
   if (linear !== undefined) return [packCall(p, linear.place(p.first, p.k0), whole(linear.i), whole(linear.k))]
-  return leaning(probed(p), s.shapeOf) > 0 ? packAlongI(s, p) : packAlongK(s, p)
+  const segment = segmentOf(s, p)
+  const segments = segment === undefined ? undefined : packSegments(s, p, segment)
+  if (segments !== undefined) return segments
+  return leaning(probed(p), s.shapeOf) > 0 ? packAlongI(s, p) : packAlongK(s, p, segment)
 }
 
 /** acc[i ldc + j] (+)= sum over k < depth of a[k lda + i] b[k ldb + j] */
