@@ -4,11 +4,13 @@
  */
 import { dim, literal, productDim, type Dim } from '../../../dsl/dim.ts'
 import type { Axis, Node, NodeOf } from '../../../dsl/node.ts'
-import { axisIndex, flatten, unflatten } from '../../affine.ts'
+import { axisIndex, flatten, unflatten, whole } from '../../affine.ts'
 import { expressions, type Position } from '../../expression.ts'
 import type { Group } from '../../group.ts'
 import {
+  indicesOfAtom,
   partsOf,
+  type Atom,
   type Buffer,
   type Expr,
   type Index,
@@ -18,7 +20,7 @@ import {
   type Stmt,
   type Storage,
 } from '../../kernel.ts'
-import { apply, assign, fold, read, register, repeat, store, unit } from './statements.ts'
+import { apply, assign, call, fold, read, register, repeat, store, unit } from './statements.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -36,6 +38,13 @@ export type Home = (at: Position) => Expr
 export interface Wanted {
   readonly node: Node
   readonly at: Position
+}
+
+/** four neighbouring positions of an axis: index = start + lane */
+export interface Fours {
+  readonly index: Index
+  readonly start: Index
+  readonly lane: Index
 }
 
 export interface Draft {
@@ -58,6 +67,12 @@ export interface Draft {
   readonly isBuffer: (n: Node) => boolean
   /** where in its buffer it is read */
   readonly placeOf: (n: Node, at: Position) => Place
+  readonly outputOf: (n: Node, at: Position) => Place
+  /** what `body` reads along the fours comes from registers, which `loads` fill four at a time */
+  readonly byFours: (
+    fours: Fours,
+    body: () => ReadonlyArray<Stmt>,
+  ) => { readonly loads: ReadonlyArray<Stmt>; readonly body: ReadonlyArray<Stmt> }
   /** the value in the node's output buffer, where this block has put it */
   readonly stored: (n: Node, at: Position) => Expr
   readonly finish: (body: ReadonlyArray<Stmt>) => Recipe
@@ -139,6 +154,13 @@ const shareParts = (
   return { lets, values: out }
 }
 
+/** the index depends on the axis that is `axis` */
+const mentions = (i: Index, axis: Index): boolean => i.terms.some((t) => mentionsIn(t.atom, axis.key))
+const mentionsIn = (a: Atom, name: string): boolean =>
+  a.kind === 'axis'
+    ? a.name === name
+    : a.kind === 'data' || indicesOfAtom(a).some((i) => i.terms.some((t) => mentionsIn(t.atom, name)))
+
 /** a launch's name: what its groups do */
 const nameOf = (groups: ReadonlyArray<Group>): string => {
   const names = [...new Set(groups.map((g) => g.name))]
@@ -186,6 +208,30 @@ export const draftOf = (groups: ReadonlyArray<Group>): Draft => {
     return name
   }
 
+  let fours: Fours | undefined
+  const loads = new Map<string, { readonly buffer: string; readonly from: Place }>()
+
+  /** the element of a buffer: one of four that were loaded together, where it is one of four neighbours */
+  const readParam = (n: Node, at: Position): Expr => {
+    const buffer = param(n)
+    const place = n.type.dims.map((d) => at.get(d.name)!)
+    const last = n.type.dims.at(-1)
+    const size = last === undefined ? undefined : literal(last.size)
+    const isOne =
+      fours !== undefined &&
+      n.type.dtype === 'f32' &&
+      size !== undefined &&
+      size % 4 === 0 &&
+      place.at(-1)!.key === fours.index.key &&
+      place.slice(0, -1).every((i) => !mentions(i, fours!.lane))
+    if (!isOne) return read(buffer, place)
+    const from = { buffer, at: [...place.slice(0, -1), fours!.start] }
+    const key = `${buffer}[${from.at.map((i) => i.key).join()}]`
+    const known = loads.get(key) ?? { buffer: local('four', 'register', [dim(4)]), from }
+    loads.set(key, known)
+    return read(known.buffer, [fours!.lane])
+  }
+
   /** a reduction that no stage has computed: a loop of its own in front of the expression */
   const reduceHere = (n: NodeOf<'reduce'> | NodeOf<'dot'>, at: Position, before: Stmt[]): Expr => {
     const name = fresh('sum')
@@ -208,11 +254,7 @@ export const draftOf = (groups: ReadonlyArray<Group>): Draft => {
     const value = expressions((n, at) => {
       const home = homes.get(n)
       if (home !== undefined) return home(at)
-      if (n.op === 'input' || isParam.has(n))
-        return read(
-          param(n),
-          n.type.dims.map((d) => at.get(d.name)!),
-        )
+      if (n.op === 'input' || isParam.has(n)) return readParam(n, at)
       if (n.op !== 'reduce' && n.op !== 'dot') return undefined
       const key = `${String(n.id)}@${n.type.dims.map((d) => at.get(d.name)!.key).join(';')}`
       const made = folded.get(key) ?? reduceHere(n, at, before)
@@ -241,6 +283,18 @@ export const draftOf = (groups: ReadonlyArray<Group>): Draft => {
       ),
     isBuffer: (n) => (n.op === 'input' || isParam.has(n)) && !homes.has(n),
     placeOf: (n, at) => ({ buffer: param(n), at: n.type.dims.map((d) => at.get(d.name)!) }),
+    outputOf: (n, at) => ({
+      buffer: outputs[stored.indexOf(n)]!.name,
+      at: n.type.dims.map((d) => at.get(d.name)!),
+    }),
+    byFours: (here, make) => {
+      fours = here
+      loads.clear()
+      const body = make()
+      const filled = [...loads.values()].map((l) => call('load4', [{ buffer: l.buffer, at: [whole(0)] }, l.from]))
+      fours = undefined
+      return { loads: filled, body }
+    },
     stored: (n, at) =>
       read(
         outputs[stored.indexOf(n)]!.name,

@@ -5,6 +5,7 @@ import type { Checked } from '../../../dsl/fault.ts'
 import type { Group } from '../../group.ts'
 import type { Stmt } from '../../kernel.ts'
 import { contractionOf, tileFor } from './axes.ts'
+import { cells } from './cells.ts'
 import { contraction } from './contraction.ts'
 import { draftOf, type Draft, type Recipe } from './draft.ts'
 import { rows } from './rows.ts'
@@ -31,7 +32,9 @@ const nestFor = (draft: Draft, g: Group): Stmt | undefined => {
   const tile = c === undefined ? undefined : tileFor(c)
   const half = c === undefined || tile === undefined ? undefined : halvesOf(draft, c)
   if (c !== undefined && half !== undefined) return tensorCores(draft, c, half, g.stored)
-  return c === undefined || tile === undefined ? rows(draft, g) : contraction(draft, c, tile, g.stored)
+  return c === undefined || tile === undefined
+    ? (cells(draft, g) ?? rows(draft, g))
+    : contraction(draft, c, tile, g.stored)
 }
 
 const together = (groups: ReadonlyArray<Group>): Checked<Recipe> => {
