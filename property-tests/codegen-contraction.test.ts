@@ -10,6 +10,7 @@ import type { Group } from '../src/codegen/group.ts'
 import { runKernel, showReport } from '../src/codegen/interpret-kernel.ts'
 import { showKernel, type Stmt, bodyOf } from '../src/codegen/kernel.ts'
 import { contractionC, type ContractionC } from '../src/codegen/recipes/c/contraction.ts'
+import { recipeC } from '../src/codegen/recipes/c/index.ts'
 import { verifyKernel } from '../src/codegen/verify.ts'
 import { contractionCase, type ContractionCase } from './contractions.ts'
 import { seed } from './seed.ts'
@@ -155,5 +156,25 @@ describe('contractions for C', () => {
     const r = contractionC({ ...group, stages, stored: [both], reads: [x, w, v] }, { width: 16, isFrozen: () => false })
     expect(callsOf(r, 'pack')).toBe(3)
     expect(callsOf(r, 'mma')).toBe(2)
+  })
+
+  it('a number a point, and a vector times a matrix that lies along the reduced axis, need no tile', () => {
+    const { x, group } = plain(24, 1, 64)
+    const options = { width: 16 as const, isFrozen: () => false }
+    const other = kit.input('other', x.type.dims, 'f32')
+    const rows = kit.dot(x, other, ['k']) as NodeOf<'dot'>
+    const stages = [
+      {
+        kind: 'dot' as const,
+        results: [rows],
+        accumulators: [{ node: rows, terms: [{ dot: rows, factor: undefined, sign: 1 as const }] }],
+      },
+    ]
+    const pairs = { ...group, outer: rows.type.dims, stages, stored: [rows], reads: [x, other] }
+    for (const g of [group, pairs]) {
+      expect(stmtsOf(recipeC(g, options).kernel.body).some((s) => s.kind === 'call')).toBe(false)
+    }
+    const tiled = stmtsOf(recipeC(plain(24, 9, 64).group, options).kernel.body)
+    expect(tiled.some((s) => s.kind === 'call' && s.intrinsic === 'mma')).toBe(true)
   })
 })

@@ -5,7 +5,7 @@ import { cellsC, type Recipe } from './cells.ts'
 import { contractionC } from './contraction.ts'
 import { pointsC } from './rows.ts'
 import { tileAxis, tiledC } from './tiled.ts'
-import type { Width } from './tiles.ts'
+import { isThin, type Width } from './tiles.ts'
 
 export type { Recipe } from './cells.ts'
 export type { Argument, Packed } from './operands.ts'
@@ -23,7 +23,7 @@ export const recipeC = (g: Group, { width, isFrozen }: Options): Recipe => {
     case 'cells':
       return cellsC(g, width)
     case 'contraction':
-      return contractionC(g, { width, isFrozen })
+      return isThin(g, isFrozen) ? pointsC(g, width) : contractionC(g, { width, isFrozen })
     case 'rows': {
       const axis = tileAxis(g)
       return axis === undefined ? pointsC(g, width) : tiledC(g, axis, width, isFrozen)

@@ -10,7 +10,7 @@ import { addDim, dim, literal, mulDim, productDim, type Dim } from '../../../dsl
 import type { Axis, Node, NodeOf } from '../../../dsl/node.ts'
 import { TILES } from '../../intrinsics/c.ts'
 import { nominal, volume } from '../../fuse/costs.ts'
-import type { Accumulator, Weighted } from '../../group.ts'
+import type { Accumulator, Group, Weighted } from '../../group.ts'
 import { namesOf } from '../../sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -236,3 +236,25 @@ export const packedSize = (extent: Dim, panel: number, depth: Dim): Dim => {
   const n = literal(extent)
   return mulDim(n === undefined ? addDim(extent, panel - 1) : dim(ceilTo(n, panel)), depth)
 }
+
+/** elements along the axes that only this operand has */
+const ownSize = (dot: NodeOf<'dot'>, mine: Node, other: Node): number =>
+  dot.type.dims
+    .filter((d) => namesOf(mine).includes(d.name) && !namesOf(other).includes(d.name))
+    .reduce((s, d) => s * (literal(d.size) ?? Infinity), 1)
+
+/**
+ * Products without a tile: one number a point, both operands having shared axes only, or a vector times a matrix that
+ * lies along the reduced axis. Points one by one, or side by side in vectors, do them with nothing packed.
+ */
+export const isThin = (g: Group, isFrozen: (n: Node) => boolean): boolean =>
+  g.stages
+    .flatMap((s) => (s.kind === 'dot' ? s.accumulators.flatMap((a) => a.terms.map((t) => t.dot)) : []))
+    .every((dot) => {
+      const [a, b] = [dot.args[0]!, dot.args[1]!]
+      const [m, n] = [ownSize(dot, a, b), ownSize(dot, b, a)]
+      if (m !== 1 && n !== 1) return false
+      const matrix = m === 1 ? b : a
+      const isAlong = g.reads.includes(matrix) && dot.attrs.over.includes(matrix.type.dims.at(-1)?.name ?? '')
+      return (m === 1 && n === 1) || (isAlong && !isFrozen(matrix))
+    })
