@@ -3,10 +3,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { afterAll, describe, expect, test } from 'vitest'
 import { registry } from '../src/adapters/registry.ts'
 import { compileNow } from '../src/codegen/index.ts'
-import { shapeOf } from '../src/codegen/layout.ts'
-import { casesOf, judge } from '../src/codegen/lockstep.ts'
-import { stages } from '../src/codegen/pipeline.ts'
-import { findCompiler, loadC } from '../src/codegen/runtime/c.ts'
+import { findCompiler, widestVectors } from '../src/codegen/runtime/c.ts'
 import { literal } from '../src/dsl/dim.ts'
 import { evaluate, type Values } from '../src/dsl/interpret.ts'
 import type { Program } from '../src/dsl/program.ts'
@@ -14,6 +11,7 @@ import { adamW } from '../src/models/optimiser.ts'
 import { graftOnto } from '../src/models/graft.ts'
 import { llamaSites } from '../src/models/llama.ts'
 import { stepProgram } from '../src/models/train.ts'
+import { compiledCases, runAll, verdictsOf } from './codegen/compiled.ts'
 import { diceOf } from './codegen-graphs.ts'
 
 const get = <A>(c: E.Either<unknown, A>): A => {
@@ -57,21 +55,11 @@ describe.skipIf(!hasCompiler)('training steps on the native target', () => {
     const program = get(stepProgram(config, grafted, recipe))
     const inputs = inputsOf(program)
 
-    const cases = get(casesOf(get(stages(program, {}, (p) => p)), inputs))
-    let next = 0
-    const launches = cases.map(({ launch }) => ({
-      kernel: launch.kernel,
-      args: launch.args.map(() => ({ from: 'input', index: next++ }) as const),
-    }))
-    const shapes = cases.flatMap((c) => c.launch.kernel.params.map(shapeOf))
-    const loaded = get(loadC({ launches, inputs: shapes, constants: [], results: cases.map((_, i) => i) }, []))
-    const got = get(loaded.runNow(cases.flatMap((c) => c.inputs)))
-    cases.forEach((c, i) => {
-      const verdict = judge(c, got[i]!)
-      expect(verdict.worst, `${name}: ${c.launch.ops.join(' ')}`).toBeLessThanOrEqual(1)
-      tally.kernels += 1
-      if (verdict.vacuous) tally.vacuous += 1
-    })
+    const cases = compiledCases(name, program, {}, inputs, widestVectors())
+    const { wrong, vacuous } = verdictsOf(cases, runAll(cases, widestVectors()))
+    expect(wrong).toBe('')
+    tally.kernels += cases.length
+    tally.vacuous += vacuous
 
     // all launches in one arena: what the whole step answers, in f32, against f64
     const executable = get(compileNow(program, { target: 'c' }))

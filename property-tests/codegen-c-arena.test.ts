@@ -1,10 +1,13 @@
 /** No two buffers that live at once share memory, in drawn sequences and in a real step. */
+import { simplify } from '../src/autodiff/simplify.ts'
 import * as E from 'fp-ts/lib/Either.js'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { aligned, leastArena, overlapInTime, placeInArena, type Arena, type Life } from '../src/codegen/arena.ts'
-import { stages } from '../src/codegen/pipeline.ts'
-import { livesOf } from '../src/codegen/print/c.ts'
+import { originOf } from '../src/codegen/fuse/alias.ts'
+import { blockStages } from '../src/codegen/pipeline.ts'
+import { sizeAt } from '../src/codegen/runtime/kernels-c.ts'
+import { elementsOf, livesOf, scheduleOf } from '../src/codegen/schedule.ts'
 import { adamW } from '../src/models/optimiser.ts'
 import { stepProgram } from '../src/models/train.ts'
 import { seed } from './seed.ts'
@@ -45,20 +48,18 @@ test('the step of a small model', () => {
     ...{ normEps: 1e-5, ropeTheta: 10000, tied: true, maxPositions: 512, eos: [] },
   }
   const recipe = { steps: 1, rows: 2, length: 32, peak: 1e-2, warmup: 1, seed: 0, clip: 1, optimiser: adamW() }
-  const { plan } = get(stages(get(stepProgram(config, undefined, recipe)), {}, (p) => p))
-  const launchOf = new Map(plan.launches.map((l, i) => [l.root, i]))
-  const launches = plan.launches.map((l) => ({
-    kernel: l.kernel,
-    args: l.args.map((a) => {
-      const index = launchOf.get(a)
-      return index === undefined ? ({ from: 'input', index: 0 } as const) : ({ from: 'launch', index } as const)
-    }),
-  }))
-  const results = plan.program.outputs.flatMap((o) => launchOf.get(o.node) ?? [])
-  const { lives } = livesOf({ launches, inputs: [], constants: [], results })
+  const { fused } = get(blockStages(get(stepProgram(config, undefined, recipe)), 'c', {}, simplify))
+  const schedule = scheduleOf(fused, { width: 16, isFrozen: () => false })
+  const results = new Set(fused.program.outputs.map((o) => originOf(o.node)))
+  const lives = livesOf(
+    schedule,
+    (n) => results.has(n),
+    (n) => sizeAt(elementsOf(n), {}),
+  ).map((l) => l.life)
   const arena = placeInArena(lives)
   expect(collisions(lives, arena)).toEqual([])
   const [least, all] = [leastArena(lives), lives.reduce((n, l) => n + l.size, 0)]
   console.log(`arena ${String(arena.size)} floats, at least ${String(least)}, without reuse ${String(all)}`)
   expect(arena.size).toBeLessThan(all)
+  expect(arena.size).toBeLessThanOrEqual(1.2 * least)
 })

@@ -1,21 +1,17 @@
 /** The native target in lockstep: every kernel compiled into one object, each judged under its own bound at the oracle's inputs. */
 import * as E from 'fp-ts/lib/Either.js'
-import fc from 'fast-check'
 import { pipe } from 'fp-ts/lib/function.js'
 import { describe, expect, test } from 'vitest'
 import { vjpProgram } from '../src/autodiff/vjp.ts'
-import { shapeOf } from '../src/codegen/layout.ts'
-import { casesOf, judge, type Case } from '../src/codegen/lockstep.ts'
-import { stages } from '../src/codegen/pipeline.ts'
 import { compileNow } from '../src/codegen/index.ts'
-import { build, findCompiler, loadC } from '../src/codegen/runtime/c.ts'
+import { build, findCompiler, widestVectors } from '../src/codegen/runtime/c.ts'
 import * as L from '../src/dsl/index.ts'
 import { kit } from '../src/dsl/build.ts'
 import { literal } from '../src/dsl/dim.ts'
 import type { Values } from '../src/dsl/interpret.ts'
 import type { Program } from '../src/dsl/program.ts'
-import { diceOf, randomGraph } from './codegen-graphs.ts'
-import { seed } from './seed.ts'
+import { compiledCases, proveCompiled, type Case } from './codegen/compiled.ts'
+import { diceOf } from './codegen-graphs.ts'
 
 const get = <A>(c: E.Either<unknown, A>): A => {
   if (E.isLeft(c)) throw new Error(JSON.stringify(c.left))
@@ -37,38 +33,8 @@ const inputsOf = (p: Program, n: number): Values => {
   )
 }
 
-interface Named {
-  readonly where: string
-  readonly case: Case
-}
-
-/** all kernels as launches of one program, each with inputs of its own */
-const judgeAll = (all: ReadonlyArray<Named>): { readonly vacuous: number; readonly worst: number } => {
-  const inputs = all.flatMap((n) => n.case.inputs)
-  let next = 0
-  const launches = all.map(({ case: { launch, inputs: own } }) => ({
-    kernel: launch.kernel,
-    args: own.map(() => ({ from: 'input', index: next++ }) as const),
-  }))
-  const shapes = all.flatMap((n) => n.case.launch.kernel.params.map(shapeOf))
-  const loaded = get(loadC({ launches, inputs: shapes, constants: [], results: all.map((_, i) => i) }, []))
-  const got = get(loaded.runNow(inputs))
-  loaded.dispose()
-  let [vacuous, worst] = [0, 0]
-  all.forEach(({ where, case: c }, i) => {
-    const verdict = judge(c, got[i]!)
-    if (!(verdict.worst <= 1)) expect.fail(`${where}: ${String(verdict.worst)} of the bound`)
-    if (verdict.vacuous) vacuous += 1
-    else worst = Math.max(worst, verdict.worst)
-  })
-  return { vacuous, worst }
-}
-
-const namedCases = (program: Program, inputs: Values): ReadonlyArray<Named> =>
-  get(casesOf(get(stages(program, {}, (p) => p)), inputs)).map((c) => ({
-    where: `${program.name}: ${c.launch.ops.join(' ')} -> ${shapeOf(c.launch.kernel.outputs[0]!).join('x')}`,
-    case: c,
-  }))
+const namedCases = (program: Program, inputs: Values): ReadonlyArray<Case> =>
+  compiledCases(program.name, program, {}, inputs, widestVectors())
 
 const withVjp = (name: string, y: L.AnyTensor, wrt: ReadonlyArray<string>): Program =>
   get(vjpProgram(get(L.program(name, { y })), wrt))
@@ -128,22 +94,9 @@ describe.skipIf(!hasCompiler)("native kernels under each kernel's own bound", ()
     ['contractions', contractions],
     ['rows', rows],
     ['attention', heads],
-  ] as const)('%s', (_, programs) => {
+  ] as const)('%s', (title, programs) => {
     const all = programs.flatMap((p, i) => namedCases(p, inputsOf(p, i + 1)))
-    const { vacuous, worst } = judgeAll(all)
-    console.log(
-      `c: ${String(all.length)} kernels, ${String(vacuous)} vacuous, worst share of the bound ${worst.toFixed(3)}`,
-    )
-    expect(vacuous).toBeLessThanOrEqual(0.05 * all.length)
-  })
-
-  test('random graphs', () => {
-    const drawn = fc.sample(fc.tuple(fc.integer(), fc.integer({ min: 1, max: 14 })), { numRuns: 150, seed })
-    const all = drawn.flatMap(([s, length]) => {
-      const { program, inputs } = randomGraph(s, length)
-      return namedCases(program, inputs)
-    })
-    expect(judgeAll(all).vacuous).toBeLessThanOrEqual(0.05 * all.length)
+    proveCompiled(title, all, widestVectors())
   })
 })
 

@@ -248,6 +248,23 @@ export const mapStmt = (
   }
 }
 
+/** Every expression below these statements, subexpressions included. */
+export const allExpressions = (stmts: ReadonlyArray<Stmt>): ReadonlyArray<Expr> => {
+  const seen = new Set<Expr>()
+  const visit = (e: Expr): void => {
+    if (seen.has(e)) return
+    seen.add(e)
+    partsOf(e).forEach(visit)
+  }
+  const walk = (s: Stmt): void => {
+    indicesOfStmt(s).flatMap(partsOfIndex).forEach(visit)
+    valuesOf(s).forEach(visit)
+    bodyOf(s).forEach(walk)
+  }
+  stmts.forEach(walk)
+  return [...seen]
+}
+
 /** Every buffer of a kernel. */
 export const buffersOf = (k: Kernel): ReadonlyArray<Buffer> => [...k.params, ...k.outputs, ...k.locals]
 

@@ -1,6 +1,6 @@
 /**
- * The system's C compiler and koffi, wrapped and typed: the one place that runs `cc`, loads what it made
- * and catches what goes wrong. Objects are cached by what they depend on, for all processes of a user.
+ * The system's C compiler, wrapped and typed: the one place that runs `cc` and catches what goes wrong. Objects are cached
+ * by what they depend on, for all processes of a user; `kernels-c.ts` loads them.
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -8,12 +8,9 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
-import * as TE from 'fp-ts/lib/TaskEither.js'
 import type { NonEmptyArray } from 'fp-ts/lib/NonEmptyArray.js'
-import koffi from 'koffi'
 import type { Checked, Fault } from '../../dsl/fault.ts'
 import type { Width } from '../recipes/c/tiles.ts'
-import { printC, type ProgramC, type Sequence } from '../print/c.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -24,15 +21,6 @@ export interface Compiler {
   readonly cpu: string
   /** floats in the machine's widest vectors */
   readonly widest: Width
-}
-
-export interface LoadedC {
-  readonly program: ProgramC
-  readonly run: (
-    inputs: ReadonlyArray<Float32Array>,
-  ) => TE.TaskEither<NonEmptyArray<Fault>, ReadonlyArray<Float32Array>>
-  readonly runNow: (inputs: ReadonlyArray<Float32Array>) => Checked<ReadonlyArray<Float32Array>>
-  readonly dispose: () => void
 }
 
 const FLAGS = [
@@ -132,38 +120,3 @@ export const build = (compiler: Compiler, source: string, more: ReadonlyArray<st
     },
     (e) => fault(`${compiler.command} to compile the kernels`, textOf(e)),
   )
-
-// --------------------------------------------------------------------------------------- the target
-
-type Step = (inputs: Float32Array, constants: Float32Array, outputs: Float32Array, arena: Float32Array) => void
-
-/** addresses that the program never reads still have to be some */
-const floats = (n: number): Float32Array => new Float32Array(Math.max(64, n))
-
-export const loadC = (sequence: Sequence, constants: ReadonlyArray<Float32Array>): Checked<LoadedC> =>
-  E.flatMap(findCompiler(), (compiler) => {
-    const program = printC(sequence, compiler.widest)
-    return E.flatMap(build(compiler, program.source), (object) =>
-      E.tryCatch(
-        (): LoadedC => {
-          const library = koffi.load(object)
-          const step = library.func('void scion_step(float *, float *, float *, float *)') as unknown as Step
-          const [given, frozen] = [floats(program.inputs.size), floats(program.constants.size)]
-          const [made, arena] = [floats(program.outputs.size), floats(program.arena)]
-          constants.forEach((c, i) => frozen.set(c, program.constants.offsets[i]))
-          const runNow: LoadedC['runNow'] = (inputs) =>
-            E.tryCatch(
-              () => {
-                inputs.forEach((x, i) => given.set(x, program.inputs.offsets[i]))
-                step(given, frozen, made, arena)
-                return program.outputs.offsets.map((at, i) => made.slice(at, at + program.outputs.sizes[i]!))
-              },
-              (e) => fault('the program to run', textOf(e)),
-            )
-          // the library stays: another executable may have loaded the same object
-          return { program, runNow, run: (inputs) => TE.fromIOEither(() => runNow(inputs)), dispose: () => undefined }
-        },
-        (e) => fault('the compiled program to be loaded', textOf(e)),
-      ),
-    )
-  })
