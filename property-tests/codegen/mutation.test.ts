@@ -166,14 +166,3 @@ test('at least 95 % of those that are not equivalent are caught', { timeout: 600
   expect(marked.length).toBe(SAMPLE)
   expect(share).toBeGreaterThanOrEqual(0.95)
 })
-
-test('the kernels themselves pass', { timeout: 600_000 }, () => {
-  const wrong = (['c', 'cuda', 'gpujs'] as const)
-    .flatMap(subjectsOf)
-    .filter(
-      (subject) =>
-        catcher({ subject, mutant: { kind: 'unit', change: '', stmt: '', certain: false, kernel: subject.kernel } }) !==
-        undefined,
-    )
-  expect(wrong.map((s) => s.where)).toEqual([])
-})

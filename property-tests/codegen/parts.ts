@@ -8,8 +8,9 @@ import { recipeC, type Argument, type Width } from '../../src/codegen/recipes/c/
 import { recipesCuda } from '../../src/codegen/recipes/cuda/index.ts'
 import type { Split } from '../../src/codegen/split.ts'
 import type { Sizes } from '../../src/dsl/dim.ts'
-import { f64 } from '../../src/dsl/interpret.ts'
+import { f64, type Values } from '../../src/dsl/interpret.ts'
 import type { Node } from '../../src/dsl/node.ts'
+import type { Program } from '../../src/dsl/program.ts'
 import { get, inputsFor, type Animal } from './zoo.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -41,20 +42,22 @@ export const madeFor = (
   target: Target,
   sizes: Sizes,
   frozen: (name: string) => boolean = () => false,
-): { readonly split: Split; readonly made: ReadonlyArray<Made> } => {
+): { readonly split: Split; readonly made: ReadonlyArray<Made>; readonly program: Program } => {
   if (target === 'gpujs') {
     const { split, plan } = get(stages(program, sizes, simplify))
-    return { split, made: plan.launches.map((l) => plain(l.kernel, l.args, [l.root])) }
+    return { split, program: split.device, made: plan.launches.map((l) => plain(l.kernel, l.args, [l.root])) }
   }
   const { split, fused } = get(blockStages(program, target, sizes, simplify))
   if (target === 'cuda')
     return {
       split,
+      program: fused.program,
       made: fused.launches.flatMap((gs) => get(recipesCuda(gs)).map((r) => plain(r.kernel, r.args, r.results))),
     }
   const isFrozen = (n: Node): boolean => n.op === 'input' && frozen(n.attrs.name)
   return {
     split,
+    program: fused.program,
     made: fused.launches.flat().map((g): Made => {
       const { kernel, args, results } = recipeC(g, { width: WIDTH, isFrozen })
       const nodes = args.flatMap((a) => (a.kind === 'node' ? [a.node] : a.packed.args))
@@ -64,12 +67,13 @@ export const madeFor = (
 }
 
 /** A case for every kernel at these sizes, with bounds of an evaluation in f64: kernels are interpreted in f64. */
-export const casesFor = (animal: Animal, target: Target, sizes: Sizes, seed: number): ReadonlyArray<MadeCase> => {
+export const partCasesOf = (animal: Animal, target: Target, sizes: Sizes, inputs: Values): ReadonlyArray<MadeCase> => {
   const { split, made } = madeFor(animal, target, sizes, (n) => n === 'W' || n.startsWith('model.'))
-  return get(
-    partCases(made, split, inputsFor(animal.program, sizes, seed, animal.ids), target === 'gpujs' ? {} : sizes, f64),
-  )
+  return get(partCases(made, split, inputs, target === 'gpujs' ? {} : sizes, f64))
 }
+
+export const casesFor = (animal: Animal, target: Target, sizes: Sizes, seed: number): ReadonlyArray<MadeCase> =>
+  partCasesOf(animal, target, sizes, inputsFor(animal.program, sizes, seed, animal.ids))
 
 /** What the kernel reads, in order of its parameters. */
 export const buffersFor = ({ part, inputs }: MadeCase, sizes: Sizes): ReadonlyArray<Float64Array> => {

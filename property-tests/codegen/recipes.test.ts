@@ -13,7 +13,7 @@ import { zoo } from './zoo.ts'
 const tally = { kernels: 0, undecided: 0, notNumbers: 0 }
 
 describe.each(['c', 'cuda'] as const satisfies ReadonlyArray<Target>)('kernels for %s', (target) => {
-  test.each(zoo.map((a) => [a.name, a] as const))('%s', (_, animal) => {
+  test.each(zoo.map((a) => [a.name, a] as const))('%s', { timeout: 100_000 }, (_, animal) => {
     const wrong: string[] = []
     for (const sizes of animal.sizes)
       for (const c of casesFor(animal, target, sizes, 1)) {

@@ -9,12 +9,13 @@ import { evalDim, type Sizes } from '../../src/dsl/dim.ts'
 import * as L from '../../src/dsl/index.ts'
 import type { Values } from '../../src/dsl/interpret.ts'
 import type { Program } from '../../src/dsl/program.ts'
+import type { LlamaConfig } from '../../src/models/config.ts'
 import { graftOnto } from '../../src/models/graft.ts'
 import { causalAttention, rmsNorm } from '../../src/models/layers.ts'
 import { llamaSites } from '../../src/models/llama.ts'
 import { tokenLoss } from '../../src/models/loss.ts'
 import { adamW } from '../../src/models/optimiser.ts'
-import { stepProgram } from '../../src/models/train.ts'
+import { stepProgram, type Recipe } from '../../src/models/train.ts'
 import { diceOf } from '../codegen-graphs.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -158,13 +159,13 @@ const loss = (): Animal => {
   }
 }
 
-const config = {
+const small = {
   ...{ dim: 40, hidden: 72, layers: 1, heads: 4, kvHeads: 2, headDim: 10, vocab: 70 },
   ...{ normEps: 1e-5, ropeTheta: 10000, tied: true, maxPositions: 64, eos: [] },
 }
-const recipe = { steps: 1, rows: 1, length: 36, peak: 1e-2, warmup: 1, seed: 0, clip: 1, optimiser: adamW() }
+const few = { steps: 1, rows: 1, length: 36, peak: 1e-2, warmup: 1, seed: 0, clip: 1, optimiser: adamW() }
 
-const step = (name: string): Animal => {
+const step = (name: string, config: LlamaConfig, recipe: Recipe): Animal => {
   const adapter = get(adapterNamed(name))
   const grafted = get(graftOnto(llamaSites(config), adapter, { ...defaultsOf(adapter), ...smallest[name] }))
   return {
@@ -182,9 +183,23 @@ export const zoo: ReadonlyArray<Animal> = [
   attention(),
   ...rows(),
   loss(),
-  step('lora'),
-  step('llama-adapter'),
+  step('lora', small, few),
+  step('llama-adapter', small, few),
 ]
+
+/** Steps of a real model's shape, for what is planned and not run. */
+const real = {
+  ...small,
+  dim: 288,
+  hidden: 768,
+  layers: 4,
+  heads: 6,
+  kvHeads: 6,
+  headDim: 48,
+  vocab: 512,
+  maxPositions: 512,
+}
+export const steps: ReadonlyArray<Animal> = registry.map((a) => step(a.name, real, { ...few, rows: 4, length: 128 }))
 
 /** Numbers of order one for a program's inputs, at these sizes; for odd seeds every other input is below zero. */
 export const inputsFor = (p: Program, sizes: Sizes, seed: number, ids: number): Values => {

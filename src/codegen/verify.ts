@@ -7,7 +7,7 @@ import { literal, type Dim } from '../dsl/dim.ts'
 import type { Fault } from '../dsl/fault.ts'
 import { scalarOp } from '../dsl/scalar.ts'
 import { intrinsic } from './intrinsics.ts'
-import { literalIndex } from './affine.ts'
+import { addIndex, isAtMost, literalIndex, subIndex, whole } from './affine.ts'
 import {
   bodyOf,
   buffersOf,
@@ -73,6 +73,14 @@ const checkBuffers = (k: Kernel, tell: Tell): void => {
   if (k.outputs.length === 0) tell('kernel', 'an output', 'none')
 }
 
+/** a loop ends where the first of these is reached */
+const endsOf = (to: Index): ReadonlyArray<Index> => {
+  const [only, more] = to.terms
+  return only?.atom.kind === 'min' && more === undefined && only.factor.key === '1'
+    ? only.atom.of.map((i) => addIndex(i, whole(to.offset)))
+    : [to]
+}
+
 const checkLoop = (l: Loop, s: Scope, parents: ReadonlyArray<Loop>, tell: Tell): void => {
   const at = `loop ${l.axis}`
   if (!Number.isInteger(l.step) || l.step < 1) tell(at, 'a step of at least 1', String(l.step))
@@ -88,6 +96,8 @@ const checkLoop = (l: Loop, s: Scope, parents: ReadonlyArray<Loop>, tell: Tell):
   }
   if (l.role === 'vector') {
     if (l.step !== 1 || ![4, 8, 16].includes(l.unroll)) tell(at, '4, 8 or 16 lanes, one by one', String(l.unroll))
+    if (!endsOf(l.to).some((end) => isAtMost(subIndex(end, l.from), l.unroll)))
+      tell(at, `at most ${String(l.unroll)} lanes`, `${l.from.key} to ${l.to.key}`)
     if (parents.some((p) => p.role === 'vector')) tell(at, 'one loop over lanes', 'a second inside')
   }
   const outer = parents.at(-1)
