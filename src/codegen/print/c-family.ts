@@ -143,7 +143,11 @@ export const showDimWith =
         parts.push(product())
       }
       const dens = parts.flatMap((p) => p.den ?? [])
-      if (dens.length <= 1) return parts.map((p) => (p.den === undefined ? p.num : `${p.num} / (${p.den})`)).join(' + ')
+      if (dens.length <= 1)
+        return parts
+          .map((p) => (p.den === undefined ? p.num : `${p.num} / (${p.den})`))
+          .join(' + ')
+          .replace(/ \+ \(-(\d+)\)/g, ' - $1')
       const over = parts.map(({ num, den }, i) => {
         const others = parts.flatMap((q, j) => (j === i || q.den === undefined ? [] : [q.den]))
         return [num, ...(den === undefined ? dens : others)].join(' * ')
@@ -200,11 +204,11 @@ export const printerFor = (kernel: Kernel, dialect: Dialect, scope: Scope = {}):
         return axis(a.name)
       case 'div': {
         const [of, by] = [index(a.of), dim(a.by)]
-        return isNonNegative(a.of) ? `((${of}) / ${wrapped(by)})` : `floordiv(${of}, ${by})`
+        return isNonNegative(a.of) ? `(${wrapped(of)} / ${wrapped(by)})` : `floordiv(${of}, ${by})`
       }
       case 'mod': {
         const [of, by] = [index(a.of), wrapped(dim(a.by))]
-        return isNonNegative(a.of) ? `((${of}) % ${by})` : `((${of}) - ${by} * floordiv(${of}, ${by}))`
+        return isNonNegative(a.of) ? `(${wrapped(of)} % ${by})` : `((${of}) - ${by} * floordiv(${of}, ${by}))`
       }
       case 'min':
         return a.of.map(index).reduce((x, y) => `least(${x}, ${y})`)

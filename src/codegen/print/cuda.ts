@@ -32,9 +32,16 @@ const own: Readonly<Record<string, Spelling>> = {
   min: (a, b) => `smaller(${a}, ${b})`,
   or: (a, b) => `larger(${a}, ${b})`,
   sign: (a) => `signum(${a})`,
+  select: (a, b, c) => `(${condition(a)} ? ${b} : ${c})`,
 }
 
 const NAN = '__int_as_float(0x7fc00000)'
+
+/** a comparison as a condition, and not as the number that it is */
+const condition = (text: string): string => {
+  const inner = /^\((?<test>[^?]*) \? 1\.0f : 0\.0f\)$/.exec(text)?.groups?.['test']
+  return inner === undefined ? `${text} != 0.0f` : inner
+}
 
 const spell = (fn: string): Spelling => {
   const row = scalarOp(fn)?.spell
@@ -183,6 +190,7 @@ const stepsText = (l: Loop, p: Printer): string => {
 const decoded = (loops: ReadonlyArray<Loop>, number: string, p: Printer): Lines => {
   const blocks = loops.map((l) => stepsText(l, p))
   return loops.map((l, i) => {
+    if (blocks[i] === '1') return `const int ${l.axis} = ${p.index(l.from)};`
     const below = blocks.slice(i + 1).filter((b) => b !== '1')
     const quotient =
       below.length === 0 ? number : `${number} / ${below.length === 1 ? below[0]! : `(${below.join(' * ')})`}`
@@ -210,9 +218,12 @@ const threadLine = 'const int thread = threadIdx.x;'
 const bodyLines = (k: Kernel, p: Printer): Lines => {
   const nests = k.body.flatMap((s) => nestOf(s) ?? [])
   const notes = k.body.flatMap((s) => (s.kind === 'note' ? p.stmts([s]) : []))
-  if (nests.length === 1)
-    return [...notes, ...decoded(nests[0]!.loops, 'blockIdx.x', p), threadLine, ...p.stmts(nests[0]!.body)]
-  return nests.length === 0 ? notes : nestedChoice(nests, notes, p)
+  const [only] = nests
+  return only === undefined
+    ? notes
+    : nests.length === 1
+      ? [...notes, ...decoded(only.loops, 'blockIdx.x', p), threadLine, ...p.stmts(only.body)]
+      : nestedChoice(nests, notes, p)
 }
 
 /** several nests: each has its own range of blocks; which one is the same for all threads of a block */

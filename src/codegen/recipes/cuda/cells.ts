@@ -7,8 +7,8 @@ import { addIndex, axisIndex, scaleIndex, whole } from '../../affine.ts'
 import type { Group } from '../../group.ts'
 import type { Stmt } from '../../kernel.ts'
 import { THREADS } from './axes.ts'
-import { extentOf, joined, pointAt, type Draft } from './draft.ts'
-import { call, named, repeat, store, unrolled, when } from './statements.ts'
+import { extentOf, joined, pointAt, wordsOf, type Draft } from './draft.ts'
+import { call, named, note, repeat, store, unrolled, when } from './statements.ts'
 
 /** The nest; undefined where nothing is known to come in fours. */
 export const cells = (draft: Draft, g: Group): Stmt | undefined => {
@@ -44,6 +44,9 @@ export const cells = (draft: Draft, g: Group): Stmt | undefined => {
     unrolled(names.lane, 4, body),
     ...stores,
   ]
-  const threads = repeat('thread', 'thread', dim(THREADS), [when(own, dim(0), fours, work)])
+  const threads = repeat('thread', 'thread', dim(THREADS), [
+    note(`four cells a thread: ${wordsOf(g)}`),
+    when(own, dim(0), fours, work),
+  ])
   return repeat('block', names.first, fours, [threads], { step: THREADS })
 }

@@ -13,7 +13,7 @@ import { addIndex, axisIndex, divIndex, modIndex, scaleIndex } from '../../affin
 import type { Index, Stmt } from '../../kernel.ts'
 import { depthFor, THREADS, type Contraction, type Product, type Tile } from './axes.ts'
 import { extentOf, joined, pointAt, type Draft } from './draft.ts'
-import { named, number, read, repeat, store, when } from './statements.ts'
+import { named, note, number, read, repeat, store, when } from './statements.ts'
 import {
   isExact,
   nested,
@@ -55,11 +55,15 @@ const passesOf = (draft: Draft, { products }: Contraction, tile: Tile): Readonly
       tiles.push({ node, side, factor, sign, buffer: pool[number] })
       return pool[number]
     }
-    const parts = ps.map((p) => ({
-      left: tileOf(p.left, 'left', p.factor, p.sign),
-      right: tileOf(p.right, 'right', undefined, 1),
-      into: p.into,
-    }))
+    const parts = ps.map((p) => {
+      // a tile that several products use stays as it is
+      const isShared = ps.some((q) => q !== p && q.left === p.left)
+      return {
+        left: isShared ? tileOf(p.left, 'left', undefined, 1) : tileOf(p.left, 'left', p.factor, p.sign),
+        right: isShared ? tileOf(p.right, 'right', p.factor, p.sign) : tileOf(p.right, 'right', undefined, 1),
+        into: p.into,
+      }
+    })
     return { over: ps[0]!.over, depth: depths[pass]!, tiles, products: parts }
   })
 }
@@ -91,7 +95,13 @@ const epilogue = (w: Where, c: Contraction, stored: ReadonlyArray<Node>, r: Regi
 
 // ------------------------------------------------------------------------------------- the nest
 
-export const contraction = (draft: Draft, c: Contraction, tile: Tile, stored: ReadonlyArray<Node>): Stmt => {
+export const contraction = (
+  draft: Draft,
+  c: Contraction,
+  tile: Tile,
+  stored: ReadonlyArray<Node>,
+  what: string,
+): Stmt => {
   const [m, n, batch] = [extentOf(c.m), extentOf(c.n), extentOf(c.batch)]
   const names = { batch: draft.fresh('batch'), m0: draft.fresh('m0'), n0: draft.fresh('n0') }
   const w: Where = {
@@ -111,7 +121,12 @@ export const contraction = (draft: Draft, c: Contraction, tile: Tile, stored: Re
   }
   const clear = nested(draft, tile, (i, j) => r.accs.map((acc) => store(acc, [i, j], number(0))))
   const body: Body = [...clear, ...passes.flatMap((p) => runPass(w, p, r)), ...epilogue(w, c, stored, r)]
-  const threads = repeat('thread', 'thread', dim(THREADS), body)
+  const threads = repeat('thread', 'thread', dim(THREADS), [
+    note(
+      `tiles of ${String(tile.m)} x ${String(tile.n)} results, ${String(tile.mr)} x ${String(tile.nr)} a thread: ${what}`,
+    ),
+    ...body,
+  ])
   const tiles = repeat('block', names.m0, m, [repeat('block', names.n0, n, [threads], { step: tile.n })], {
     step: tile.m,
   })

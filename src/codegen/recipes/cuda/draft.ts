@@ -6,7 +6,7 @@ import { dim, literal, productDim, type Dim } from '../../../dsl/dim.ts'
 import type { Axis, Node, NodeOf } from '../../../dsl/node.ts'
 import { axisIndex, flatten, unflatten, whole } from '../../affine.ts'
 import { expressions, type Position } from '../../expression.ts'
-import type { Group } from '../../group.ts'
+import type { Group, Stage } from '../../group.ts'
 import {
   indicesOfAtom,
   partsOf,
@@ -160,6 +160,27 @@ const mentionsIn = (a: Atom, name: string): boolean =>
   a.kind === 'axis'
     ? a.name === name
     : a.kind === 'data' || indicesOfAtom(a).some((i) => i.terms.some((t) => mentionsIn(t.atom, name)))
+
+const word = (s: Stage): string => {
+  const [n] = s.results
+  switch (s.kind) {
+    case 'map':
+      return n!.op === 'map' ? n.attrs.fn : n!.op
+    case 'reduce':
+      return s.reduces.map((r) => r.attrs.fn).join(' and ')
+    case 'dot':
+      return s.accumulators
+        .map((a) => (a.terms.length === 1 ? 'dot' : `sum of ${String(a.terms.length)} dots`))
+        .join(' and ')
+    case 'solve':
+      return s.solve.op
+    default:
+      return s satisfies never
+  }
+}
+
+/** What a group computes, in the order of its stages; by operations, never by names from outside. */
+export const wordsOf = (g: Group): string => g.stages.map(word).join(', ')
 
 /** a launch's name: what its groups do */
 const nameOf = (groups: ReadonlyArray<Group>): string => {

@@ -7,7 +7,7 @@ import type { Stmt } from '../../kernel.ts'
 import { contractionOf, tileFor } from './axes.ts'
 import { cells } from './cells.ts'
 import { contraction } from './contraction.ts'
-import { draftOf, type Draft, type Recipe } from './draft.ts'
+import { draftOf, wordsOf, type Draft, type Recipe } from './draft.ts'
 import { rows } from './rows.ts'
 import { stream } from './stream.ts'
 import { streamingOf } from './streams.ts'
@@ -27,14 +27,14 @@ const sharedBytes = ({ kernel }: Recipe): number =>
 const nestFor = (draft: Draft, g: Group): Stmt | undefined => {
   draft.forgetAll()
   const streaming = streamingOf(g)
-  if (streaming !== undefined) return stream(draft, streaming, g.stored)
+  if (streaming !== undefined) return stream(draft, streaming, g.stored, wordsOf(g))
   const c = contractionOf(g)
   const tile = c === undefined ? undefined : tileFor(c)
   const half = c === undefined || tile === undefined ? undefined : halvesOf(draft, c)
-  if (c !== undefined && half !== undefined) return tensorCores(draft, c, half, g.stored)
+  if (c !== undefined && half !== undefined) return tensorCores(draft, c, half, g.stored, wordsOf(g))
   return c === undefined || tile === undefined
     ? (cells(draft, g) ?? rows(draft, g))
-    : contraction(draft, c, tile, g.stored)
+    : contraction(draft, c, tile, g.stored, wordsOf(g))
 }
 
 const together = (groups: ReadonlyArray<Group>): Checked<Recipe> => {

@@ -3,7 +3,7 @@ import { literal } from '../../../dsl/dim.ts'
 import type { Axis, Node, NodeOf } from '../../../dsl/node.ts'
 import type { Group, Stage } from '../../group.ts'
 import type { Stmt } from '../../kernel.ts'
-import { axesBeside, extentOf, joined, pointAt, type Draft } from './draft.ts'
+import { axesBeside, extentOf, joined, pointAt, wordsOf, type Draft } from './draft.ts'
 import { isWorthwhile, keepFor, settle, type Result } from './keep.ts'
 import { fitsShared, solveStage } from './solve.ts'
 import { sumStage } from './sums.ts'
@@ -124,7 +124,7 @@ export const rows = (draft: Draft, g: Group): Stmt | undefined => {
   const team = teamFor(g)
   if (team === undefined) return undefined
   const results = new Set(g.stages.flatMap((s) => s.results))
-  return forRows(draft, team, g.outer, (place) =>
+  return forRows(draft, team, g.outer, wordsOf(g), (place) =>
     g.stages.flatMap((stage, i) => {
       const later = reaches(
         g.stages.slice(i + 1).flatMap((s) => s.results),

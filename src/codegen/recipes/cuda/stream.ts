@@ -288,7 +288,7 @@ const runStream = (w: Stream, pass: Pass): Body => {
 
 // ------------------------------------------------------------------------------------- the nest
 
-export const stream = (draft: Draft, s: Streaming, stored: ReadonlyArray<Node>): Stmt => {
+export const stream = (draft: Draft, s: Streaming, stored: ReadonlyArray<Node>, what: string): Stmt => {
   const batch = extentOf(s.fixed)
   const names = { batch: draft.fresh('batch'), row0: draft.fresh('row0') }
   const widest = Math.max(
@@ -311,7 +311,10 @@ export const stream = (draft: Draft, s: Streaming, stored: ReadonlyArray<Node>):
   const passes = s.passes.flatMap((p) => runStream(w, p))
   const wide = s.passes.flatMap((p) => p.finished.filter((x) => x.results.some((r) => isWide(r, w))))
   const body = [...passes, ...wide.flatMap((stage) => finishGathered(w, stage))]
-  const threads = repeat('thread', 'thread', dim(THREADS), body)
+  const threads = repeat('thread', 'thread', dim(THREADS), [
+    note(`${String(ROWS)} rows a block, ${String(CHUNK)} steps of a stream at a time: ${what}`),
+    ...body,
+  ])
   const rows = repeat('block', names.row0, s.row.size, [threads], { step: ROWS })
   return batch.key === '1' ? rows : repeat('block', names.batch, batch, [rows])
 }

@@ -12,7 +12,7 @@ import { addIndex, axisIndex, divIndex, minIndex, modIndex, whole } from '../../
 import type { Position } from '../../expression.ts'
 import type { Index, Stmt } from '../../kernel.ts'
 import { extentOf, pointAt, type Draft } from './draft.ts'
-import { barrier, named, repeat, warpBarrier, when } from './statements.ts'
+import { barrier, named, note, repeat, warpBarrier, when } from './statements.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -55,6 +55,13 @@ export const teams: Readonly<Record<Form, Team>> = {
   columns: { form: 'columns', threads: 256, rows: 32, lanes: 8, shuffled: 1 },
 }
 
+const told: Readonly<Record<Form, string>> = {
+  cell: 'a thread a cell',
+  warp: 'a warp a row',
+  block: 'a block a row',
+  columns: '32 columns a block',
+}
+
 const SHARED_BYTES = 48 * 1024
 
 /** The block and thread loops around the stages of one row. */
@@ -62,6 +69,7 @@ export const forRows = (
   draft: Draft,
   team: Team,
   outer: ReadonlyArray<Axis>,
+  what: string,
   stages: (p: Place) => ReadonlyArray<Stmt>,
 ): Stmt => {
   const rows = extentOf(outer)
@@ -92,9 +100,15 @@ export const forRows = (
       : [named(rowName, rows, minIndex(own, whole(subDim(rows, 1)))), ...stages(place(row))]
   }
   const bound = team.lanes === 1 ? [] : [named(laneName, dim(team.lanes), lane)]
-  return repeat('block', first, rows, [repeat('thread', 'thread', dim(team.threads), [...bound, ...body()])], {
-    step: team.rows,
-  })
+  return repeat(
+    'block',
+    first,
+    rows,
+    [repeat('thread', 'thread', dim(team.threads), [note(`${told[team.form]}: ${what}`), ...bound, ...body()])],
+    {
+      step: team.rows,
+    },
+  )
 }
 
 // ---------------------------------------------------------------------------------- combinators

@@ -9,7 +9,7 @@ import type { Index, Stmt, Storage } from '../../kernel.ts'
 import { FRAGMENT } from '../../intrinsics/wmma.ts'
 import { THREADS, type Contraction, type Tile } from './axes.ts'
 import { extentOf, joined, pointAt, type Draft } from './draft.ts'
-import { barrier, call, named, read, repeat, unrolled, when } from './statements.ts'
+import { barrier, call, named, note, read, repeat, unrolled, when } from './statements.ts'
 import { isExact, stageTile, type Body, type Where } from './tiles.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -47,7 +47,13 @@ export const halvesOf = (draft: Draft, c: Contraction): Half | undefined => {
 
 // ------------------------------------------------------------------------------------- the nest
 
-export const tensorCores = (draft: Draft, c: Contraction, half: Half, stored: ReadonlyArray<Node>): Stmt => {
+export const tensorCores = (
+  draft: Draft,
+  c: Contraction,
+  half: Half,
+  stored: ReadonlyArray<Node>,
+  what: string,
+): Stmt => {
   const [m, n, batch] = [extentOf(c.m), extentOf(c.n), extentOf(c.batch)]
   const names = { batch: draft.fresh('batch'), m0: draft.fresh('m0'), n0: draft.fresh('n0') }
   const thread = axisIndex('thread', THREADS)
@@ -121,7 +127,10 @@ export const tensorCores = (draft: Draft, c: Contraction, half: Half, stored: Re
     barrier,
     ...epilogue(w, c, outs, stored),
   ]
-  const threads = repeat('thread', 'thread', dim(THREADS), body)
+  const threads = repeat('thread', 'thread', dim(THREADS), [
+    note(`tensor cores, tiles of 64 x 64 results, 16 x 32 a warp: ${what}`),
+    ...body,
+  ])
   const blocks = repeat('block', names.m0, m, [repeat('block', names.n0, n, [threads], { step: TILE.n })], {
     step: TILE.m,
   })
