@@ -72,6 +72,11 @@ export const manifestHolds = ({ manifest: m, source }: ReadBack): void => {
   const known = [...names(m.forward.inputs), ...m.saved, ...made.map((y) => `ct.${y}`)]
   for (const i of names(m.backward.inputs)) expect(known).toContain(i)
   expect(names(m.backward.outputs).every((o) => o.startsWith('d.'))).toBe(true)
+  // a gradient lies as its input does
+  for (const g of m.backward.outputs) {
+    const input = m.forward.inputs.find((i) => `d.${i.name}` === g.name)
+    expect([g.name, g.axes, g.shape]).toEqual([g.name, input?.axes, input?.shape])
+  }
 }
 
 export type Arrays = Readonly<Record<string, Float32Array>>

@@ -51,7 +51,6 @@ const c: BlockTarget = {
   },
   requirements: [
     'tensors are row-major and contiguous, of fewer than 2^31 elements; scratch is on an address that is a multiple of 64',
-    'axes are in the order of the memory; those of a gradient may come in another order than those of its input',
     'outputs and temporaries share no memory with inputs',
     'scion_run takes launches as {number of the kernel in this list, its first buffer, its first size}, then all buffers (arguments in order) and all sizes; with -DTHREADS -pthread it shares tasks among threads, each with scratch of its own',
   ],

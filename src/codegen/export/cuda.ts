@@ -40,7 +40,6 @@ export const cudaTarget: BlockTarget = {
   requirements: [
     'tensors are row-major and contiguous, on addresses that are multiples of 16',
     'no tensor has 2^31 elements or more',
-    'axes are in the order of the memory; those of a gradient may come in another order than those of its input',
     'outputs and temporaries share no memory with inputs',
     'grids and blocks have one dimension; launches of a sequence go to one stream, in order',
   ],

@@ -1,14 +1,13 @@
 /** A program with its gradient as one JavaScript module for gpu.js: kernels as functions, wired by the manifest's tables. */
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
-import { simplify } from '../../autodiff/simplify.ts'
 import type { Sizes } from '../../dsl/dim.ts'
 import type { Checked } from '../../dsl/fault.ts'
 import type { Program } from '../../dsl/program.ts'
 import { stages, type Stages } from '../pipeline.ts'
 import type { Launch } from '../plan.ts'
 import type { Printed } from '../print/gpujs.ts'
-import { constantsOf, planHalves, type Planner } from './plan-halves.ts'
+import { constantsOf, planHalves, simplifyInOrder, type Planner } from './plan-halves.ts'
 import type { KernelEntry } from './manifest.ts'
 import type { Exported, Header } from './exported.ts'
 import { sequenceOf, showSize, type Planned } from './sequence.ts'
@@ -23,7 +22,7 @@ interface Entry {
 // ------------------------------------------------------------------------------------- planning
 
 const planner = (sizes: Sizes): Planner<Stages> => ({
-  plan: (p) => stages(p, sizes, simplify),
+  plan: (p) => stages(p, sizes, simplifyInOrder),
   launched: ({ split, clusters }) => ({
     program: split.device,
     stored: new Set(clusters.roots.keys()),
@@ -161,11 +160,7 @@ export const exportGpuJs = (joint: Program, sizes: Sizes, header: Header): Check
         saved: saved.map((s) => s.name),
         symbols: [],
         compile: { with: 'gpu.js', options: ["precision: 'single'"], architectures: [] },
-        requirements: [
-          'sizes are fixed',
-          'tensors are row-major and contiguous',
-          'axes are in the order of the memory; those of a gradient may come in another order than those of its input',
-        ],
+        requirements: ['sizes are fixed', 'tensors are row-major and contiguous'],
       } satisfies Exported
     }),
   )

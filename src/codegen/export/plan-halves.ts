@@ -1,10 +1,12 @@
 /** A program with its gradient planned as two: the joint plan says what to save, then each half is planned by itself. */
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
+import { simplify } from '../../autodiff/simplify.ts'
 import { kit } from '../../dsl/build.ts'
 import type { Checked } from '../../dsl/fault.ts'
 import { topological, type Node } from '../../dsl/node.ts'
-import { substitute, trace, type Port, type Program } from '../../dsl/program.ts'
+import { substitute, trace, withOutputs, type Port, type Program } from '../../dsl/program.ts'
+import { reorder } from '../lower.ts'
 import type { Split } from '../split.ts'
 import { halvesOf } from './halves.ts'
 
@@ -63,6 +65,25 @@ const withoutRandom = ({ random }: Split, p: Program): Checked<void> =>
     ? E.right(undefined)
     : E.left([{ at: `export ${p.name}`, expected: 'a program without random numbers', actual: 'one that draws them' }])
 
+/** Every gradient with its axes in the order that its input has: optimisers and other hosts walk the two together. */
+const asInputs = (p: Program, inputs: ReadonlyArray<Port>): Program =>
+  withOutputs(
+    p,
+    p.outputs.map(({ name, node }) => {
+      const input = inputs.find((i) => `d.${i.name}` === name)
+      return input === undefined ? node : reorder(node, input.node)
+    }),
+  )
+
+/** The optimiser's rules; outputs keep the order of their axes, which is a promise here. */
+export const simplifyInOrder = (p: Program): Program => {
+  const simple = simplify(p)
+  return withOutputs(
+    simple,
+    simple.outputs.map((o, i) => reorder(o.node, p.outputs[i]!.node)),
+  )
+}
+
 /** Faults: what the target's passes find; random numbers, which are drawn outside of kernels. */
 export const planHalves = <S>({ plan, launched }: Planner<S>, joint: Program): Checked<PlannedHalves<S>> =>
   pipe(
@@ -72,7 +93,7 @@ export const planHalves = <S>({ plan, launched }: Planner<S>, joint: Program): C
     E.let('held', ({ whole }) => heldFrom(launched(whole))),
     E.let('halves', ({ held }) => halvesOf(held.program, (n) => held.stored.has(n))),
     E.bind('forward', ({ halves }) => plan(halves.forward)),
-    E.bind('backward', ({ halves }) => plan(halves.backward)),
+    E.bind('backward', ({ halves }) => plan(asInputs(halves.backward, joint.inputs))),
     E.map(({ held, halves, forward, backward }) => ({
       forward,
       backward,
