@@ -74,16 +74,43 @@ ${tilesText}
   mma_##mr##_##nr(a, b, acc, depth, lda, ldb, ldc, accumulate)
 `
 
-/** rows that are contiguous along k are transposed four by four */
-const packText = `typedef float v4 __attribute__((vector_size(16)));
-typedef float u4 __attribute__((vector_size(16), aligned(4), may_alias));
-#define LOAD4(p) ((v4)*(const u4 *)(p))
-#define STORE4(p, x) (*(u4 *)(p) = (u4)(x))
-#ifdef __clang__
+/** rows that are contiguous along k are transposed eight by four, then four by four */
+const packText = `typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
+#if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE4(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
 typedef int i4 __attribute__((vector_size(16)));
 #define SHUFFLE4(a, b, ...) __builtin_shuffle(a, b, (i4){__VA_ARGS__})
+#endif
+INLINE void transpose4(float *to, const float *f, int p, long si) {
+  const v4 a = *(const v4 *)f, b = *(const v4 *)(f + si), c = *(const v4 *)(f + 2 * si), d = *(const v4 *)(f + 3 * si);
+  const v4 ab = SHUFFLE4(a, b, 0, 4, 1, 5), cd = SHUFFLE4(c, d, 0, 4, 1, 5);
+  const v4 ba = SHUFFLE4(a, b, 2, 6, 3, 7), dc = SHUFFLE4(c, d, 2, 6, 3, 7);
+  *(v4 *)to = SHUFFLE4(ab, cd, 0, 1, 4, 5);
+  *(v4 *)(to + p) = SHUFFLE4(ab, cd, 2, 3, 6, 7);
+  *(v4 *)(to + 2 * p) = SHUFFLE4(ba, dc, 0, 1, 4, 5);
+  *(v4 *)(to + 3 * p) = SHUFFLE4(ba, dc, 2, 3, 6, 7);
+}
+/* rows i to i + 3 in the lower halves, the next four in the upper ones */
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE8(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define TWO4(a, b) SHUFFLE8(*(const v4 *)(a), *(const v4 *)(b), 0, 1, 2, 3, 4, 5, 6, 7)
+INLINE void transpose8(float *to, const float *f, int p, long si) {
+  const float *g = f + 4 * si;
+  const v8 a = TWO4(f, g), b = TWO4(f + si, g + si), c = TWO4(f + 2 * si, g + 2 * si), d = TWO4(f + 3 * si, g + 3 * si);
+  const v8 ab = SHUFFLE8(a, b, 0, 8, 1, 9, 4, 12, 5, 13), cd = SHUFFLE8(c, d, 0, 8, 1, 9, 4, 12, 5, 13);
+  const v8 ba = SHUFFLE8(a, b, 2, 10, 3, 11, 6, 14, 7, 15), dc = SHUFFLE8(c, d, 2, 10, 3, 11, 6, 14, 7, 15);
+  *(v8 *)to = SHUFFLE8(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13);
+  *(v8 *)(to + p) = SHUFFLE8(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
+  *(v8 *)(to + 2 * p) = SHUFFLE8(ba, dc, 0, 1, 8, 9, 4, 5, 12, 13);
+  *(v8 *)(to + 3 * p) = SHUFFLE8(ba, dc, 2, 3, 10, 11, 6, 7, 14, 15);
+}
+#else
+INLINE void transpose8(float *to, const float *f, int p, long si) {
+  transpose4(to, f, p, si);
+  transpose4(to + 4, f + 4 * si, p, si);
+}
 #endif
 static __attribute__((noinline)) void pack(float *RESTRICT to, const float *RESTRICT from, int p, int valid, long depth, long si, long sk) {
   if (si == 1) {
@@ -96,24 +123,16 @@ static __attribute__((noinline)) void pack(float *RESTRICT to, const float *REST
     }
     return;
   }
-  const int fours = sk == 1 ? valid & ~3 : 0;
+  const int fours = sk == 1 ? valid & ~3 : 0, eights = fours & ~7;
   const long whole_k = fours == 0 ? 0 : depth & ~3L;
-  /* a cache line of four rows at a time: rows that lie a power of two apart would drive each other out */
-  for (long k16 = 0; k16 < whole_k; k16 += 16)
-    for (int i = 0; i < fours; i += 4) {
-      const long end = k16 + 16 < whole_k ? k16 + 16 : whole_k;
-      const float *f = from + i * si;
-      for (long k = k16; k < end; k += 4) {
-        float *t = to + k * p + i;
-        const v4 a = LOAD4(f + k), b = LOAD4(f + si + k), c = LOAD4(f + 2 * si + k), d = LOAD4(f + 3 * si + k);
-        const v4 ab = SHUFFLE4(a, b, 0, 4, 1, 5), cd = SHUFFLE4(c, d, 0, 4, 1, 5);
-        const v4 ba = SHUFFLE4(a, b, 2, 6, 3, 7), dc = SHUFFLE4(c, d, 2, 6, 3, 7);
-        STORE4(t, SHUFFLE4(ab, cd, 0, 1, 4, 5));
-        STORE4(t + p, SHUFFLE4(ab, cd, 2, 3, 6, 7));
-        STORE4(t + 2 * p, SHUFFLE4(ba, dc, 0, 1, 4, 5));
-        STORE4(t + 3 * p, SHUFFLE4(ba, dc, 2, 3, 6, 7));
-      }
-    }
+  /* a cache line of a few rows at a time: rows that lie a power of two apart would drive each other out */
+  for (long k16 = 0; k16 < whole_k; k16 += 16) {
+    const long end = k16 + 16 < whole_k ? k16 + 16 : whole_k;
+    for (int i = 0; i < eights; i += 8)
+      for (long k = k16; k < end; k += 4) transpose8(to + k * p + i, from + i * si + k, p, si);
+    if (eights < fours)
+      for (long k = k16; k < end; k += 4) transpose4(to + k * p + eights, from + eights * si + k, p, si);
+  }
   for (long k = 0; k < depth; k++)
     for (int i = k < whole_k ? fours : 0; i < p; i++) to[k * p + i] = i < valid ? from[i * si + k * sk] : 0.0f;
 }
