@@ -80,6 +80,18 @@ describe('scion generate', () => {
     expect(await say(...hot, '--seed', '3')).not.toBe(await say(...hot, '--seed', '4'))
   })
 
+  it('says which target computes, and why', async () => {
+    const say = (...more: ReadonlyArray<string>) =>
+      scion('generate', '--model', w.model, '--prompt', 'the cat', '--tokens', '2', '--json', ...more)
+    const asked = await say('--target', 'gpujs')
+    expect(asked.err).toContain('target gpujs (webasm): asked for')
+    expect((JSON.parse(asked.out) as { readonly ready: unknown }).ready).toEqual({
+      target: 'gpujs (webasm)',
+      reason: 'asked for',
+    })
+    expect((await say()).err).toMatch(/^target (c: the fastest target|gpujs, for c )/m)
+  })
+
   const stories = fileURLToPath(new URL('../../../shared/data/stories260K', import.meta.url))
   if (!existsSync(stories)) console.warn('SKIPPED: stories260K is not beside the project; its text is not checked here')
   it.skipIf(!existsSync(stories))('tells the published story from an empty prompt', async () => {

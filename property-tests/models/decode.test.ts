@@ -40,11 +40,13 @@ import {
   type Value,
   type Values,
 } from '../../src/dsl/index.ts'
+import { topological } from '../../src/dsl/node.ts'
 import type { LlamaConfig } from '../../src/models/config.ts'
 import type { Ready, Speaker } from '../../src/models/continuation.ts'
 import { decodeProgram, keptOf, nextTokenProgram, readProgram } from '../../src/models/decode.ts'
 import { generate } from '../../src/models/generate.ts'
 import { graftedParams, graftOnto, type Grafted } from '../../src/models/graft.ts'
+import { hoist } from '../../src/models/hoist.ts'
 import { llamaSites, llamaWeights } from '../../src/models/llama.ts'
 import { whyNotTokenWise } from '../../src/models/token-wise.ts'
 import { seed } from '../seed.ts'
@@ -263,6 +265,41 @@ describe("greedy text with kept keys is the oracle's without", () => {
     expect(ready?.rereads).toBeUndefined()
     expect(ids.length).toBe(12)
     expect(ids).toEqual((await speak(g, 'oracle', true)).ids)
+  })
+})
+
+// --------------------------------------------------------------------------- what is computed once
+
+describe('what no token changes is computed once', () => {
+  test.each(subjects)('%s: the very same numbers', (name, a) => {
+    const g = a === undefined ? undefined : grafted(a, fixed)
+    const whole = right(decodeProgram(fixed, g, 1, 8))
+    const rows = Object.fromEntries(
+      keptOf(fixed).map((k, i) => [
+        k.name,
+        value(
+          { batch: 1, key: 8, kv: 2, h: 4 },
+          Array.from({ length: 64 }, (_, j) => Math.sin(i + j)),
+        ),
+      ]),
+    )
+    const changing = { ...rows, tokens: tokens([7]), at: value({}, [5]) }
+    const { once, each } = hoist(whole, new Set(Object.keys(changing)))
+    const inputs = { ...weightsOf(fixed, g, 3), ...changing }
+    const outputs = (p: Program, given: Values) => right(evaluate(p, only(p, given))).outputs
+    expect(once.inputs.filter((i) => i.name in changing)).toEqual([])
+    expect(outputs(each, { ...inputs, ...outputs(once, inputs) })).toEqual(outputs(whole, inputs))
+    const ops = (p: Program) => topological(p.outputs.map((o) => o.node)).map((n) => n.op)
+    const dear = (p: Program): number =>
+      ops(p).filter((op) => op === 'dot' || op === 'solve' || op === 'triSolve').length
+    // two layers: rotations of OFT, keys and values of prompts, HRA's U'U; LoRA's products all need the token
+    expect([name, ops(once).filter((op) => op === 'solve').length, ops(each).includes('solve')]).toEqual([
+      name,
+      name === 'oft' ? 4 : 0,
+      false,
+    ])
+    if (name === 'lora' || name === 'no adapter') expect(dear(once)).toBe(0)
+    if (name === 'llama-adapter') expect(dear(once)).toBe(4)
   })
 })
 

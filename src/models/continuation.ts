@@ -10,8 +10,9 @@ import { literal } from '../dsl/dim.ts'
 import type { LlamaConfig } from './config.ts'
 import { decodeProgram, keptOf, nextTokenProgram, readProgram } from './decode.ts'
 import type { Grafted } from './graft.ts'
+import { hoist } from './hoist.ts'
 import { whyNotTokenWise } from './token-wise.ts'
-import type { Buffers } from './train.ts'
+import { onlyInputs, type Buffers } from './train.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -50,9 +51,24 @@ const bucket = (n: number, most: number): number => {
 
 const compiled = async (speaker: Speaker, program: Checked<Program>, onReady: (e: Executable) => void) => {
   if (E.isLeft(program)) return program
-  const made = await compile(program.right, { target: speaker.target, frozen: speaker.weights })()
+  const { inputs } = program.right
+  const weights = Object.entries(speaker.weights).filter(([name]) => inputs.some((i) => i.name === name))
+  const made = await compile(program.right, { target: speaker.target, frozen: Object.fromEntries(weights) })()
   if (E.isRight(made)) onReady(made.right)
   return made
+}
+
+/** what weights and parameters alone say, by the names that the rest knows it under */
+const runOnce = async (speaker: Speaker, once: Program): Promise<Checked<Buffers>> => {
+  if (once.outputs.length === 0) return E.right({})
+  const { target, weights, params } = speaker
+  const used = (name: string): boolean => once.inputs.some((i) => i.name === name)
+  const frozen = Object.fromEntries(Object.entries(weights).filter(([name]) => used(name)))
+  const made = await compile(once, { target, frozen })()
+  if (E.isLeft(made)) return made
+  const ran = await made.right.run(onlyInputs(once, params))()
+  made.right.dispose()
+  return ran
 }
 
 const padded = (tokens: ReadonlyArray<number>, length: number): Float32Array => {
@@ -101,7 +117,7 @@ const keeping = (speaker: Speaker, most: number, onReady: (e: Executable) => voi
   let known = 0
   let capacity = 0
   let kept: Readonly<Record<string, Float32Array>> = {}
-  let step: { readonly program: Program; readonly executable: Executable } | undefined
+  let step: { readonly program: Program; readonly executable: Executable; readonly fixed: Buffers } | undefined
 
   /** room for `count` tokens, and for as many again where so many may come */
   const makeRoom = (count: number): void => {
@@ -141,14 +157,19 @@ const keeping = (speaker: Speaker, most: number, onReady: (e: Executable) => voi
   const decode = async (token: number): Promise<Checked<Float32Array>> => {
     if (step === undefined) {
       const program = decodeProgram(config, grafted, 1, capacity)
-      const executable = await compiled(speaker, program, onReady)
       if (E.isLeft(program)) return program
+      const { once, each } = hoist(program.right, new Set(['tokens', 'at', ...keptOf(config).map((k) => k.name)]))
+      const computed = await runOnce(speaker, once)
+      if (E.isLeft(computed)) return computed
+      const executable = await compiled(speaker, E.right(each), onReady)
       if (E.isLeft(executable)) return executable
-      step = { program: program.right, executable: executable.right }
+      step = { program: each, executable: executable.right, fixed: { ...params, ...computed.right } }
     }
-    const inputs = { ...params, ...kept, tokens: Float32Array.of(token), at: Float32Array.of(known) }
-    const ran = await step.executable.run(inputs)()
-    if (E.isRight(ran)) keep(step.program, ran.right, known, 1)
+    const { fixed, program, executable } = step
+    const ran = await executable.run(
+      onlyInputs(program, { ...fixed, ...kept, tokens: Float32Array.of(token), at: Float32Array.of(known) }),
+    )()
+    if (E.isRight(ran)) keep(program, ran.right, known, 1)
     return E.map(logitsOf)(ran)
   }
   return {

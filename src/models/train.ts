@@ -176,7 +176,7 @@ const frozenWeights = (weights: Values, params: Buffers): Values =>
   Object.fromEntries(Object.entries(weights).filter(([name]) => params[name] === undefined))
 
 /** Names of inputs that do not appear in the program (a parameter that the loss does not need) are not passed. */
-const onlyInputs = (p: Program, arrays: Buffers): Buffers =>
+export const onlyInputs = (p: Program, arrays: Buffers): Buffers =>
   Object.fromEntries(p.inputs.flatMap(({ name }) => (arrays[name] === undefined ? [] : [[name, arrays[name]]])))
 
 const batchInputs = (b: Batch): Buffers => ({ tokens: b.tokens, targets: b.targets })
