@@ -5,6 +5,7 @@ import { expect, it } from 'vitest'
 import { showFaults } from '../src/dsl/fault.ts'
 import { architectures } from '../src/codegen/runtime/cuda-compiler.ts'
 import { readCubin, type CubinKernel } from '../src/codegen/runtime/cubin.ts'
+import { openNvrtc } from '../src/codegen/runtime/nvrtc.ts'
 import { describeCuda } from './cuda-compiler.ts'
 
 const source = `
@@ -118,6 +119,18 @@ describeCuda('cubins', (compiler) => {
     ])
     for (const arch of ['sm_1', 'compute_80'])
       expect(compiler.compile('__global__ void k() {}', arch)._tag).toBe('Left')
+  })
+
+  it('a library that is named and does not load is a fault, not a reason to take another', () => {
+    const before = process.env['SCION_LIBNVRTC']
+    try {
+      process.env['SCION_LIBNVRTC'] = '/nowhere/libnvrtc.so'
+      const opened = openNvrtc()
+      expect(E.isLeft(opened) ? opened.left[0].actual : opened.right.name).toContain('/nowhere/libnvrtc.so')
+    } finally {
+      if (before === undefined) delete process.env['SCION_LIBNVRTC']
+      else process.env['SCION_LIBNVRTC'] = before
+    }
   })
 
   const whole = compiled('sm_90').cubin
