@@ -127,6 +127,39 @@ const halfResults = (half: 'f16' | 'bf16'): Program => {
   return get(L.program(half, { y: L.wrap(kit.dot(x.node, W.node, ['in'])) }))
 }
 
+const n = 5
+const [square, eye] = [L.input('m', { row: n, col: n }), L.eye('row', 'col', n)]
+const skew = pipe(square, L.sub(pipe(square, L.rename({ row: 'col', col: 'row' }))))
+
+/** ones beside the diagonal, cyclically: elimination cannot start without exchanging rows */
+const shifted = pipe(
+  L.eye('row', 'col', n + 1),
+  L.slice('row', 1, n),
+  L.slice('col', 0, n),
+  L.add(pipe(L.eye('row', 'col', 1), L.pad('row', 0, n - 1), L.pad('col', n - 1, 0))),
+)
+
+/** Systems: what needs no pivot and what does, both triangles, right-hand sides of unknown number. */
+const systems = (): ReadonlyArray<Specimen> => {
+  const rhs = L.input('rhs', { row: n, c: 3 })
+  const wide = L.input('rhs', { row: n, c: 'C' })
+  const triangle = pipe(square, L.add(pipe(eye, L.scale(3))))
+  const of = (name: string, y: L.AnyTensor, wrt: Readonly<Record<string, L.AnyTensor>>): Specimen => ({
+    name,
+    program: backward(y, wrt),
+    sizes: { C: 7 },
+    ids: 4,
+  })
+  const permuted = pipe(square, L.scale(0.1), L.add(pipe(shifted, L.scale(2))))
+  return [
+    of('Cayley', pipe(rhs, L.solve(pipe(eye, L.add(skew)), 'row', 'col')), { m: square, rhs }),
+    of('rows exchanged', pipe(rhs, L.solve(permuted, 'row', 'col')), { m: square, rhs }),
+    of('lower triangle', pipe(rhs, L.triSolve(triangle, 'row', 'col', 'lower')), { m: square, rhs }),
+    of('upper triangle', pipe(rhs, L.triSolve(triangle, 'row', 'col', 'upper')), { m: square, rhs }),
+    of('any number of sides', pipe(wide, L.solve(permuted, 'row', 'col')), { m: square, rhs: wide }),
+  ]
+}
+
 const few: Sizes = { B: 2, T: 5 }
 const adapters: ReadonlyArray<Adapter> = registry
 
@@ -163,6 +196,7 @@ export const specimens: ReadonlyArray<Specimen> = [
     { name: `${half}, sums f32`, program: halvesProgram(half), sizes: { B: 3, T: 23 }, ids: 4 },
     { name: `${half} throughout`, program: halfResults(half), sizes: { T: 37 }, ids: 4 },
   ]),
+  ...systems(),
   { name: 'attention, chunks', program: attentionProgram(1, 2, 8), sizes: { B: 1, T: 37 }, ids: 4 },
   { name: 'cross-entropy', program: lossProgram(), sizes: {}, ids: 33 },
 ]

@@ -7,7 +7,7 @@ import { axesBeside, extentOf, joined, pointAt, wordsOf, type Draft } from './dr
 import { isWorthwhile, keepFor, settle, type Result } from './keep.ts'
 import { fitsShared, solveStage } from './solve.ts'
 import { sumStage } from './sums.ts'
-import { forRows, overLanes, teams, type Place, type Team } from './team.ts'
+import { forRows, overCells, teams, type Place, type Team } from './team.ts'
 
 // ------------------------------------------------------------------------------------ the team
 
@@ -83,7 +83,7 @@ export const mapStage = (place: Place, results: ReadonlyArray<Result>): Readonly
   byInner(results, place.outer).flatMap((same) => {
     const inner = axesBeside(same[0]!.node, place.outer)
     const keeps = same.map((r) => keepFor(place, r))
-    const body = overLanes(place, extentOf(inner), (cell) => {
+    const body = overCells(place, inner, (cell) => {
       const at = joined(place.at, pointAt(inner, cell))
       return place.draft.evaluate(
         keeps.map((k) => ({ node: k.node, at })),
@@ -119,10 +119,22 @@ const stageOf = (place: Place, stage: Stage, wanted: ReadonlyArray<Result>): Rea
   }
 }
 
+/** right-hand sides too many for a block, or of unknown number: each a row of its own, with the matrix eliminated again */
+const sidesApart = (g: Group): Group | undefined => {
+  const [stage] = g.stages
+  if (g.stages.length !== 1 || stage?.kind !== 'solve') return undefined
+  const sides = axesBeside(stage.solve, g.outer).filter((a) => a.name !== stage.solve.attrs.col)
+  const isEverywhere = g.stored.every((n) => sides.every((a) => n.type.dims.some((d) => d.name === a.name)))
+  return sides.length === 0 || !isEverywhere ? undefined : { ...g, outer: [...g.outer, ...sides] }
+}
+
 /** The group as one block nest; undefined: no team of threads can hold it. */
 export const rows = (draft: Draft, g: Group): Stmt | undefined => {
   const team = teamFor(g)
-  if (team === undefined) return undefined
+  if (team === undefined) {
+    const apart = sidesApart(g)
+    return apart === undefined ? undefined : rows(draft, apart)
+  }
   const results = new Set(g.stages.flatMap((s) => s.results))
   return forRows(draft, team, g.outer, wordsOf(g), (place) =>
     g.stages.flatMap((stage, i) => {

@@ -26,7 +26,7 @@ import { isIdentityPlusSkew } from '../../lower-solve.ts'
 import { axesBeside, extentOf, joined, pointAt } from './draft.ts'
 import { keepFor, settle, type Result } from './keep.ts'
 import { apply, assign, fold, named, number, read, register, repeat, store, unit, when } from './statements.ts'
-import { bytesOf, overLanes, together, type Place } from './team.ts'
+import { bytesOf, overCells, overLanes, together, type Place } from './team.ts'
 
 type Solve = NodeOf<'solve'> | NodeOf<'triSolve'>
 
@@ -200,7 +200,7 @@ export const solveStage = (place: Place, solve: Solve, results: ReadonlyArray<Re
   for (const k of keeps) {
     const inner = axesBeside(k.node, outer)
     out.push(
-      ...overLanes(place, extentOf(inner), (cell) => {
+      ...overCells(place, inner, (cell) => {
         const at = joined(place.at, pointAt(inner, cell))
         return draft.evaluate([{ node: k.node, at }], ([v]) => k.write(at, v!))
       }),

@@ -10,7 +10,7 @@ import type { Expr, Index, Stmt } from '../../kernel.ts'
 import { axesBeside, extentOf, joined, pointAt, smallExtent } from './draft.ts'
 import { keepFor, settle, type Keep, type Result } from './keep.ts'
 import { apply, call, fold, number, read, register, repeat, store, unit, unrolled, when } from './statements.ts'
-import { overLanes, together, type Place } from './team.ts'
+import { overCells, overLanes, together, type Place } from './team.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -111,7 +111,7 @@ const sharedByLanes = (
   }
   if (team.shuffled > 1)
     for (const n of sums) out.push(...each((c) => [call(`warp_${fnOf(n)}`, [{ buffer: accs.get(n)!, at: [c] }])]))
-  if (parts === 1 && cells === 1) {
+  if (parts === 1 && inner.length === 0) {
     const values = sums.map((n) => ({ node: n, value: read(accs.get(n)!, [whole(0)]) }))
     return [...out, ...finish(place, place.at, values, keeps)]
   }
@@ -125,7 +125,7 @@ const sharedByLanes = (
   out.push(...(team.shuffled > 1 ? [when(modIndex(lane, team.shuffled), dim(0), dim(1), writes)] : writes))
   out.push(...together(place))
   out.push(
-    ...overLanes(place, dim(cells), (c) => {
+    ...overCells(place, inner, (c) => {
       const values = sums.map((node) => {
         if (parts === 1) return { node, value: read(partials.get(node)!, [whole(0), slot, c]), stmts: [] }
         const [name, step] = [draft.fresh('total'), draft.fresh('part')]
@@ -145,7 +145,7 @@ const oneALane = (
   sums: ReadonlyArray<Sum>,
   keeps: ReadonlyArray<Keep>,
 ): ReadonlyArray<Stmt> =>
-  overLanes(place, extentOf(inner), (c) => {
+  overCells(place, inner, (c) => {
     const at = joined(place.at, pointAt(inner, c))
     const values = sums.map((node) => {
       const name = place.draft.fresh('sum')

@@ -117,14 +117,14 @@ export const forRows = (
 export const together = ({ team }: Place): ReadonlyArray<Stmt> =>
   team.form === 'cell' ? [] : [team.form === 'warp' ? warpBarrier : barrier]
 
-/** `body` for each of n cells, shared out over the team's lanes; for one cell every lane does it. */
+/** `body` for each of n cells, shared out over the team's lanes. */
 export const overLanes = (
   { draft, team, lane }: Place,
   cells: Dim,
   body: (cell: Index) => ReadonlyArray<Stmt>,
   role: 'loop' | 'reduce' = 'loop',
 ): ReadonlyArray<Stmt> => {
-  if (cells.key === '1' && role === 'loop') return body(whole(0))
+  if (cells.key === '1' && role === 'loop') return onFirstLane({ team, lane }, body(whole(0)))
   const name = draft.fresh(role === 'loop' ? 'cell' : 'step')
   const inner = body(axisIndex(name, cells))
   // no loop where the lanes suffice for one step each
@@ -134,8 +134,17 @@ export const overLanes = (
 }
 
 /** what one lane of the team does for all */
-export const onFirstLane = ({ team, lane }: Place, body: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> =>
-  team.lanes === 1 || body.length === 0 ? body : [when(lane, dim(0), dim(1), body)]
+export const onFirstLane = (
+  { team, lane }: Pick<Place, 'team' | 'lane'>,
+  body: ReadonlyArray<Stmt>,
+): ReadonlyArray<Stmt> => (team.lanes === 1 || body.length === 0 ? body : [when(lane, dim(0), dim(1), body)])
+
+/** `body` for every cell of these axes; a value without axes is computed by every lane, which then has it. */
+export const overCells = (
+  place: Place,
+  axes: ReadonlyArray<Axis>,
+  body: (cell: Index) => ReadonlyArray<Stmt>,
+): ReadonlyArray<Stmt> => (axes.length === 0 ? body(whole(0)) : overLanes(place, extentOf(axes), body))
 
 /** Bytes of a float array. */
 export const bytesOf = (shape: ReadonlyArray<Dim>): number | undefined => {
