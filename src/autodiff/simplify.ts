@@ -45,11 +45,18 @@ const pass = (roots: ReadonlyArray<Node>, rules: ReadonlyArray<Rule>): ReadonlyA
   return roots.map((r) => done.get(r)!)
 }
 
+/** nodes that no rule of a list changes: a rule sees the node and what is below it, and neither changes */
+const simplest = new WeakMap<ReadonlyArray<Rule>, WeakSet<Node>>()
+
 const firstOf = (rules: ReadonlyArray<Rule>, n: Node): Node | undefined => {
+  const simple = simplest.get(rules) ?? new WeakSet<Node>()
+  simplest.set(rules, simple)
+  if (simple.has(n)) return undefined
   for (const r of rules) {
     const out = r.rule(n)
     if (out !== undefined && out !== n && fits(n, out)) return out
   }
+  simple.add(n)
   return undefined
 }
 

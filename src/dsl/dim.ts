@@ -177,6 +177,8 @@ const inverseOf = (t: Term): Term | undefined => {
 export const divDim = (p: DimLike, q: DimLike): Dim => {
   const [num, den] = [dim(p), dim(q)]
   if (den.key === num.key && num.key !== '0') return dim(1)
+  const ratio = (numberOf(num) ?? NaN) / (numberOf(den) ?? NaN)
+  if (Number.isInteger(ratio)) return numberDim(ratio)
   const inverse = den.terms.length === 1 ? inverseOf(den.terms[0]!) : undefined
   if (inverse !== undefined) return mulDim(num, fromTerms([inverse]))
   const name = `(${num.key}/${den.key})`

@@ -87,6 +87,7 @@ export const substitute = (roots: ReadonlyArray<Node>, by: ReadonlyMap<Node, Nod
 
 /** Symbols replaced by sizes (or by other dims) everywhere. */
 export const bindSizes = (p: Program, by: Readonly<Record<string, Dim>>): Program => {
+  if (Object.keys(by).length === 0) return p
   const dims = (ds: Dims): Dims => ds.map((d) => ({ name: d.name, size: substituteDim(d.size, by) }))
   const bindAttrs = (n: Node): Attrs[keyof Attrs] => {
     switch (n.op) {
