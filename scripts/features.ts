@@ -18,7 +18,10 @@ const missing: ReadonlyArray<readonly [string, string]> = [
     'running on a GPU',
     'CUDA source is exported and built by the real compiler; no driver yet, and nothing here has run on a GPU',
   ],
-  ['memory in place', 'results never take the place of what they are made of; the arena is at most 1.2 times the least'],
+  [
+    'memory in place',
+    'results never take the place of what they are made of; the arena is at most 1.2 times the least',
+  ],
   ['half-precision training', 'files in f16 and bf16 are read and written; arithmetic is f32 (f64 on the oracle)'],
   ['models other than LLaMA', 'no encoder and no vision model yet'],
   ['DoRA, PiSSA, LoHa, LoKr, BOFT, IA3, VeRA, X-LoRA, prefix and prompt tuning', 'not yet'],
