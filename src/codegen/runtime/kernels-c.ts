@@ -56,13 +56,13 @@ const nothing = new Float32Array(64)
 
 /** The address of an array's memory. It stays where it is for as long as the array lives: small arrays are moved out of the collected heap first. */
 export const addressOf = (a: Float32Array): bigint =>
-  a.length === 0 ? BigInt(koffi.address(nothing.buffer)) : BigInt(koffi.address(a.buffer)) + BigInt(a.byteOffset)
+  a.length === 0 ? koffi.address(nothing.buffer) : koffi.address(a.buffer) + BigInt(a.byteOffset)
 
 /** Zeros in memory that begins on a cache line, so that no vector of a panel lies across two (about 5 % of a contraction). */
 export const floats = (n: number): Float32Array => {
   const size = Math.max(64, n)
   const room = new Float32Array(size + 16)
-  const over = Number(BigInt(koffi.address(room.buffer)) % 64n)
+  const over = Number(koffi.address(room.buffer) % 64n)
   const at = over === 0 ? 0 : (64 - over) / 4
   return room.subarray(at, at + size)
 }

@@ -20,23 +20,20 @@ import {
   unflatten,
   whole,
 } from '../../affine.ts'
-import { apply, expressions, number, type Position } from '../../expression.ts'
-import { isAnchor, nominal, volume } from '../../fuse/costs.ts'
+import { apply, number, type Position } from '../../expression.ts'
+import { nominal, volume } from '../../fuse/costs.ts'
 import type { Accumulator, Group, Stage, Weighted } from '../../group.ts'
 import { TILES } from '../../intrinsics/c.ts'
-import type { Buffer, Expr, Index, Kernel, Place, Stmt } from '../../kernel.ts'
-import { ownBufferOf } from '../../layout.ts'
-import { shareWork } from '../../share.ts'
+import type { Index, Place, Stmt } from '../../kernel.ts'
 import { dimAlong, namesOf } from '../../sizes.ts'
 import { buffer, loopFrom, loopOver, within } from '../../statements.ts'
-import type { Packed } from './operands.ts'
 import { mmaCall, packPanel, type Surroundings, type Value } from './panels.ts'
 import type { Recipe } from './cells.ts'
 import { expressionsIn, innerOf, type Home } from './scene.ts'
 import { isFreeOf, systemOf } from './solve.ts'
-import { namer } from './space.ts'
 import { epilogueAt, stageAt } from './stages.ts'
-import { LONGEST, packedSize, PIECE, sideOf, type Side, type Tile, type Width } from './tiles.ts'
+import { bestTile, LONGEST, packedSize, PIECE, sideOf, type Side, type Tile, type Width } from './tiles.ts'
+import { isConstant, lineBuffer, packedOf } from './packed.ts'
 import { sceneOf } from './rows.ts'
 
 // ------------------------------------------------------------------------------- what can be tiled
@@ -228,12 +225,11 @@ export const tiledC = (g: Group, axis: Axis, width: Width, isFrozen: (n: Node) =
   // ---- a dot: packed rows times packed columns, into a local
   const accumulate = (a: Accumulator): { readonly stmts: ReadonlyArray<Stmt>; readonly home: Home } => {
     const columns = sideOf(innerOf(g, a.node))
-    const few = nominal(columns.size) <= width
-    const shapes = TILES[width].map(([rows, vectors]): Tile => ({ rows, vectors }))
-    const tile = shapes.find((t) => t.rows === unit && t.vectors === (few ? 1 : 2)) ?? shapes[0]!
+    const depth = a.terms.reduce((k, t) => k + nominal(overOf(t.dot).size), 0)
+    const { tile } = bestTile(width, size, nominal(columns.size), depth)
     const panel = tile.vectors * width
     const ld = ceilTo(columns.size, panel)
-    const acc = scratch('acc', [dim(size), ld])
+    const acc = scratch('acc', [dim(Math.ceil(size / tile.rows) * tile.rows), ld])
     const terms = a.terms.filter((t) => literal(overOf(t.dot).size) !== 0)
     const clears = terms.length === 0 || terms.some((t) => !piecesOf(overOf(t.dot)).isAll)
     const stmts = [
@@ -283,7 +279,7 @@ export const tiledC = (g: Group, axis: Axis, width: Width, isFrozen: (n: Node) =
     const right = rightOf(sides.columns, columns, over, tile)
     const p = piecesOf(over)
     const { rows } = tile
-    const key = `${String(sides.rows.id)} ${over.axes.map((x) => x.name).join(' ')} ${String(w.sign)} ${String(w.factor?.id)}`
+    const key = `${String(rows)} ${String(sides.rows.id)} ${over.axes.map((x) => x.name).join(' ')} ${String(w.sign)} ${String(w.factor?.id)}`
     const packedBefore = p.isAll ? lefts.get(key) : undefined
     const left = packedBefore ?? scratch('left', [dim((Math.ceil(size / rows) + 1) * rows * p.longest)])
     if (p.isAll) lefts.set(key, left)
@@ -398,12 +394,6 @@ export const tiledC = (g: Group, axis: Axis, width: Width, isFrozen: (n: Node) =
 
 // --------------------------------------------------------------------------------- constructors
 
-/** made of captured values alone, without sums: those are other kernels' results */
-const isConstant = (n: Node, isFrozen: (n: Node) => boolean): boolean =>
-  n.op === 'input'
-    ? isFrozen(n)
-    : !isAnchor(n) && n.args.length > 0 && n.args.every((a) => a.op === 'const' || isConstant(a, isFrozen))
-
 const unmerged = (side: Side, i: Index): ReadonlyArray<readonly [string, Index]> => {
   const at = unflatten(
     i,
@@ -421,56 +411,4 @@ const overOf = (d: NodeOf<'dot'>): Side => {
       .filter((x) => d.attrs.over.includes(x.name))
       .map((x) => ({ name: x.name, size: dimAlong(larger, x.name) })),
   )
-}
-
-/** one scratch for rows before they are transposed, as long as the longest that is asked for */
-const lineBuffer = (setLocal: (b: Buffer) => void, fresh: (base: string) => string): Surroundings['rowsOf'] => {
-  let line: { readonly name: string; readonly floats: number } | undefined
-  return (floats) => {
-    line = { name: line?.name ?? fresh('line'), floats: Math.max(floats, line?.floats ?? 0) }
-    setLocal(buffer(line.name, [dim(line.floats)], 'scratch'))
-    return line.name
-  }
-}
-
-/** A kernel that fills all panels of an operand once. */
-const packedOf = (
-  key: string,
-  node: Node,
-  needs: ReadonlyArray<Axis>,
-  size: Dim,
-  width: Width,
-  fill: (s: Surroundings, expr: (n: Node, at: Position) => Expr, outer: Position) => ReadonlyArray<Stmt>,
-): Packed => {
-  const fresh = namer(new Set(['out']))
-  const locals = new Map<string, Buffer>()
-  const params: Buffer[] = []
-  const args: Node[] = []
-  const out = buffer('out', [...needs.map((o) => o.size), size])
-  const expr = expressions((n, at) => {
-    if (n.op !== 'input') return undefined
-    let i = args.indexOf(n)
-    if (i < 0) {
-      i = args.push(n) - 1
-      params.push(ownBufferOf(n, fresh('a')))
-    }
-    return { kind: 'read', buffer: params[i]!.name, at: namesOf(n).map((a) => at.get(a)!) }
-  })
-  const shapeOf = (name: string): ReadonlyArray<Dim> =>
-    locals.get(name)?.shape ?? [out, ...params].find((b) => b.name === name)?.shape ?? []
-  const rowsOf = lineBuffer((b) => void locals.set(b.name, b), fresh)
-  const outer = new Map(needs.map((o) => [o.name, axisIndex(fresh(o.name), o.size)]))
-  const loops = needs.flatMap((o) => {
-    const [t] = outer.get(o.name)!.terms
-    return t?.atom.kind === 'axis' ? [loopOver(t.atom.name, o.size, 'block')] : []
-  })
-  const body = within(loops, fill({ width, fresh, shapeOf, rowsOf }, expr, outer))
-  const kernel: Kernel = {
-    name: 'pack_once',
-    params,
-    outputs: [out],
-    locals: [...locals.values()],
-    body: shareWork(body),
-  }
-  return { key: `${key} ${String(node.id)}`, buffer: out, kernel, args }
 }

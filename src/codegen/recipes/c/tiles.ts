@@ -114,7 +114,13 @@ const cyclesOf = (t: Tile, width: number, m: number, n: number, k: number): numb
   return tiles * (k * step + 2 * t.rows * t.vectors + 20)
 }
 
-const bestTile = (width: Width, m: number, n: number, k: number): { readonly tile: Tile; readonly cycles: number } =>
+/** The tile of registers that takes the fewest cycles for m rows, n columns, k steps. */
+export const bestTile = (
+  width: Width,
+  m: number,
+  n: number,
+  k: number,
+): { readonly tile: Tile; readonly cycles: number } =>
   shapes(width)
     .map((tile) => ({ tile, cycles: cyclesOf(tile, width, m, n, k) }))
     // another tile than the first only where it is clearly better: each is code of its own
@@ -126,6 +132,9 @@ const storeCycles = (results: ReadonlyArray<Node>, columns: Side): number =>
     const last = r.type.dims.at(-1)?.name
     return s + volume(r) * (columns.axes.at(-1)?.name === last ? 1 / 8 : 3 / 2)
   }, 0)
+
+/** each element once; columns of few rows are read where they are */
+const packCycles = (n: Node, isFrozen: (n: Node) => boolean): number => (isFrozen(n) ? 0 : 0.4 * volume(n))
 
 // ----------------------------------------------------------------------------------------- blocks
 
@@ -207,7 +216,12 @@ export const cutContraction = (
   ).map(([rows, columns, isSwapped]) => {
     const { tile, cycles } = bestTile(width, sizeOf(rows), sizeOf(columns), k)
     const repeats = batch.reduce((s, a) => s * nominal(a.size), 1)
-    return { rows, columns, isSwapped, tile, cycles: cycles * repeats + storeCycles(results, columns) }
+    const operands = dots.map((d) => (isSwapped ? [...oriented(d, names)].reverse() : oriented(d, names)))
+    const packing = operands.reduce(
+      (s, [r, c]) => s + packCycles(r!, isFrozen) + (sizeOf(rows) <= 2 * tile.rows ? 0 : packCycles(c!, isFrozen)),
+      0,
+    )
+    return { rows, columns, isSwapped, tile, cycles: cycles * repeats + storeCycles(results, columns) + packing }
   })
   const [plain, swapped] = [plans[0]!, plans[1]!]
   const plan = swapped.cycles < plain.cycles ? swapped : plain
