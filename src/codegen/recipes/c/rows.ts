@@ -24,7 +24,7 @@ import { kernelName, memoryOf, type Recipe } from './cells.ts'
 import type { Argument, Packed } from './operands.ts'
 import { contiguity, indexMentions, usesOf, vectorLoop, type Naming } from './space.ts'
 import type { Scene } from './scene.ts'
-import { stageAt } from './stages.ts'
+import { stagesAt } from './stages.ts'
 
 /** Buffers, names and an empty scene for a group. */
 export const sceneOf = (g: Group, width: number) => {
@@ -101,7 +101,7 @@ const laneAxis = (g: Group, width: number): Axis | undefined => {
   const { naming, scene, globals } = sceneOf(g, width)
   const names = new Map(g.outer.map((o) => [o.name, naming.fresh(o.name)]))
   const s = scene()
-  const stmts = g.stages.flatMap((stage) => stageAt(s, stage, atPoint(g.outer, names)))
+  const stmts = stagesAt(s, g.stages, atPoint(g.outer, names))
   const shown = new Set(globals.map((b) => b.name))
   // addresses in locals say nothing about memory
   const uses = usesOf(stmts, (n) => (shown.has(n) ? naming.bufferOf(n) : undefined))
@@ -140,17 +140,12 @@ export const pointsC = (g: Group, width: number): Recipe => {
     .map((o) => loopOver(names.get(o.name)!, o.size, 'block'))
   if (lane === undefined) {
     const s = scene()
-    return finish(
-      within(
-        loops,
-        g.stages.flatMap((stage) => stageAt(s, stage, atPoint(g.outer, names))),
-      ),
-    )
+    return finish(within(loops, stagesAt(s, g.stages, atPoint(g.outer, names))))
   }
   const side = { name: names.get(lane.name)!, size: lane.size }
   const body = (i: Index, start: Index): ReadonlyArray<Stmt> => {
     const s = scene({ size: width, index: subIndex(i, start) })
-    return g.stages.flatMap((stage) => stageAt(s, stage, atPoint(g.outer, names)))
+    return stagesAt(s, g.stages, atPoint(g.outer, names))
   }
   return finish(within(loops, vectorLoop(side, width, body, naming.fresh, 'block', 1)))
 }

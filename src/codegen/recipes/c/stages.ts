@@ -189,8 +189,8 @@ const dotStage = (scene: Scene, stage: Extract<Stage, { readonly kind: 'dot' }>,
   )
 }
 
-/** The statements of a stage at a point of the outer axes; what it leaves is in `scene.homes` afterwards. */
-export const stageAt = (scene: Scene, stage: Stage, at: Position): ReadonlyArray<Stmt> => {
+/** the statements of a stage at a point of the outer axes; what it leaves is in `scene.homes` afterwards */
+const stageAt = (scene: Scene, stage: Stage, at: Position): ReadonlyArray<Stmt> => {
   switch (stage.kind) {
     case 'map':
       return mapStage(scene, stage.results, at)
@@ -212,6 +212,64 @@ export const stageAt = (scene: Scene, stage: Stage, at: Position): ReadonlyArray
     default:
       return stage satisfies never
   }
+}
+
+type MapStage = Extract<Stage, { readonly kind: 'map' }>
+type ReduceStage = Extract<Stage, { readonly kind: 'reduce' }>
+
+/** a map and a reduction of all that it makes, in one pass: e^(x - max) and its sum */
+const mapAndReduce = (
+  scene: Scene,
+  map: MapStage,
+  { results, reduces }: ReduceStage,
+  at: Position,
+): ReadonlyArray<Stmt> => {
+  const sinks = map.results.map((n) => sinkOf(scene, n))
+  const expr = expressionsIn(scene)
+  const made = new Map(map.results.map((n): readonly [Node, Home] => [n, (point) => expr(n, onlyOwn(n, point))]))
+  const summand = expressionsIn(scene, made)
+  const folds = reduces.map(foldOfReduce)
+  const registers = folds.map(() => scene.naming.fresh('s'))
+  const make: Make = (point) => [
+    ...write(map.results, sinks, expr, point),
+    ...folds.map((f, i): Stmt => ({ kind: 'fold', register: registers[i]!, fn: f.fn, value: f.value(summand, point) })),
+  ]
+  const loops = nest(scene, folds[0]!.axes, at, make, true)
+  sinks.forEach((k) => k.settle())
+  const values = new Map(
+    reduces.map((r, i): readonly [Node, Home] => [r, () => ({ kind: 'register', name: registers[i]! })]),
+  )
+  const ends = results.map((n) => sinkOf(scene, n))
+  const after = write(results, ends, expressionsIn(scene, values), at)
+  ends.forEach((k) => k.settle())
+  return [...folds.map((f, i): Stmt => ({ kind: 'unit', register: registers[i]!, fn: f.fn })), ...loops, ...after]
+}
+
+const sameAxes = (a: ReadonlyArray<Axis>, b: ReadonlyArray<Axis>): boolean =>
+  a.length === b.length && a.every((x) => b.some((y) => y.name === x.name && y.size.key === x.size.key))
+
+/** Whether two stages are done in one pass. */
+const isOnePass = (scene: Scene, map: Stage, reduce: Stage | undefined): reduce is ReduceStage => {
+  if (map.kind !== 'map' || reduce?.kind !== 'reduce' || scene.lane !== undefined) return false
+  const axes = innerOf(scene.group, map.results[0]!)
+  return (
+    axes.length > 0 &&
+    innerOf(scene.group, reduce.results[0]!).length === 0 &&
+    map.results.every((n) => sameAxes(innerOf(scene.group, n), axes)) &&
+    reduce.reduces.every((r) => sameAxes(foldOfReduce(r).axes, axes))
+  )
+}
+
+/** The statements of several stages at a point, in order. */
+export const stagesAt = (scene: Scene, stages: ReadonlyArray<Stage>, at: Position): ReadonlyArray<Stmt> => {
+  const [first, second, ...rest] = stages
+  if (first === undefined) return []
+  if (first.kind === 'map' && isOnePass(scene, first, second)) {
+    const both = mapAndReduce(scene, first, second, at)
+    return [...both, ...stagesAt(scene, rest, at)]
+  }
+  const own = stageAt(scene, first, at)
+  return [...own, ...stagesAt(scene, stages.slice(1), at)]
 }
 
 /** Results of a stage whose accumulators or solution are already somewhere: what is made of them. */

@@ -31,7 +31,7 @@ import { mmaCall, packPanel, type Surroundings, type Value } from './panels.ts'
 import type { Recipe } from './cells.ts'
 import { expressionsIn, innerOf, type Home } from './scene.ts'
 import { isFreeOf, systemOf } from './solve.ts'
-import { epilogueAt, stageAt } from './stages.ts'
+import { epilogueAt, stagesAt } from './stages.ts'
 import { bestTile, LONGEST, packedSize, PIECE, sideOf, type Side, type Tile, type Width } from './tiles.ts'
 import { isConstant, lineBuffer, packedOf } from './packed.ts'
 import { sceneOf } from './rows.ts'
@@ -333,7 +333,10 @@ export const tiledC = (g: Group, axis: Axis, width: Width, isFrozen: (n: Node) =
   const before: { readonly needs: ReadonlyArray<Axis>; readonly stmts: ReadonlyArray<Stmt> }[] = []
   const rowLoop = (body: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> =>
     within([loopFrom(names.get(axis.name)!, axis.size, first, end, 1, 'loop')], body)
+  let plain: Stage[] = []
   const flush = (): void => {
+    waiting.push(...stagesAt(scene, plain, outerAt))
+    plain = []
     if (waiting.length > 0) tileBody.push(...rowLoop(waiting))
     waiting = []
     scene.later.forEach((home, n) => scene.homes.set(n, home))
@@ -362,7 +365,7 @@ export const tiledC = (g: Group, axis: Axis, width: Width, isFrozen: (n: Node) =
         ...system.call(scaleIndex(system.sides, subIndex(end, first))),
       )
       waiting.push(...epilogueAt(scene, stage.results, new Map([[stage.solve, system.home(column)]]), outerAt))
-    } else waiting.push(...stageAt(scene, stage, outerAt))
+    } else plain.push(stage)
   }
   flush()
 
