@@ -218,7 +218,7 @@ export const cutContraction = (
     const repeats = batch.reduce((s, a) => s * nominal(a.size), 1)
     const operands = dots.map((d) => (isSwapped ? [...oriented(d, names)].reverse() : oriented(d, names)))
     const packing = operands.reduce(
-      (s, [r, c]) => s + packCycles(r!, isFrozen) + (sizeOf(rows) <= 2 * tile.rows ? 0 : packCycles(c!, isFrozen)),
+      (s, [r, c]) => s + packCycles(r, isFrozen) + (sizeOf(rows) <= 2 * tile.rows ? 0 : packCycles(c, isFrozen)),
       0,
     )
     return { rows, columns, isSwapped, tile, cycles: cycles * repeats + storeCycles(results, columns) + packing }
