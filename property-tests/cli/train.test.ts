@@ -112,7 +112,7 @@ describe('a run that is killed', () => {
     const metadata = right(readSafetensors(state(out))).metadata.get('scion') ?? '{}'
     return (JSON.parse(metadata) as { readonly step: number }).step
   }
-  const flags = ['--adapter', 'lora', '--steps', '300', '--save-every', '7']
+  const flags = ['--adapter', 'lora', '--steps', '600', '--save-every', '7']
 
   it('goes on to the very same result', async () => {
     const argv = ['train', '--model', w.model, '--data', w.data, '--out', w.at('killed'), ...small, ...flags]
@@ -126,7 +126,7 @@ describe('a run that is killed', () => {
     expect(await ended).toBe('SIGKILL')
     const step = stepOf('killed')
     expect(step % 7).toBe(0)
-    expect(step).toBeLessThan(300)
+    expect(step).toBeLessThan(600)
     expect(existsSync(w.at('killed/adapter_model.safetensors'))).toBe(false)
 
     const refused = await train('killed', ...flags)
@@ -151,17 +151,17 @@ describe('a run that is killed', () => {
   it('is refused where its state was damaged', async () => {
     const bytes = readFileSync(w.at('whole/adapter_model.safetensors'))
     rmSync(w.at('damaged'), { recursive: true, force: true })
-    const child = startScion(
-      ['train', '--model', w.model, '--data', w.data, '--out', w.at('damaged'), ...small, ...flags],
-      w.folder,
-    )
+    // so many steps that it is under way however late the kill comes
+    const long = [...flags, '--steps', '100000']
+    const argv = ['train', '--model', w.model, '--data', w.data, '--out', w.at('damaged'), ...small, ...long]
+    const child = startScion(argv, w.folder)
     const ended = new Promise((resolve) => child.on('exit', resolve))
     while (!existsSync(state('damaged')) && child.exitCode === null)
       await new Promise((resolve) => setTimeout(resolve, 5))
     child.kill('SIGKILL')
     await ended
     writeFileSync(state('damaged'), bytes.subarray(0, 100))
-    const ran = await train('damaged', ...flags, '--resume')
+    const ran = await train('damaged', ...long, '--resume')
     expect([ran.code, ran.err]).toEqual([1, expect.stringContaining('state.safetensors')])
   })
 })
