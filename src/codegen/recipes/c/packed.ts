@@ -1,16 +1,18 @@
-/** Operands that never change, packed by kernels of their own before anything runs. */
-import { dim, type Dim } from '../../../dsl/dim.ts'
-import type { Axis, Node } from '../../../dsl/node.ts'
+/** What rows read in another order than memory has it: operands packed once, columns copied side by side. */
+import { dim, literal, type Dim } from '../../../dsl/dim.ts'
+import { hasAxis, type Axis, type Node } from '../../../dsl/node.ts'
 import { axisIndex } from '../../affine.ts'
 import { expressions, type Position } from '../../expression.ts'
 import { isAnchor } from '../../fuse/costs.ts'
 import type { Buffer, Expr, Kernel, Stmt } from '../../kernel.ts'
 import { ownBufferOf } from '../../layout.ts'
+import type { Group } from '../../group.ts'
 import { shareWork } from '../../share.ts'
 import { namesOf } from '../../sizes.ts'
 import { buffer, loopOver, within } from '../../statements.ts'
 import type { Packed } from './operands.ts'
 import type { Surroundings } from './panels.ts'
+import { innerOf } from './scene.ts'
 import { namer } from './space.ts'
 import type { Width } from './tiles.ts'
 
@@ -71,3 +73,13 @@ export const packedOf = (
   }
   return { key: `${key} ${String(node.id)}`, buffer: out, kernel, args }
 }
+
+/** What every row reads along its columns, and memory has them far apart: copied side by side once. */
+export const gatheredColumns = (g: Group, axis: Axis): ReadonlyArray<Node> =>
+  g.reads.filter((n) => {
+    const long = n.type.dims.filter((d) => literal(d.size) !== 1)
+    const last = long[long.length - 1]
+    const inner = innerOf(g, n)
+    const isFar = last !== undefined && !inner.some((d) => d.name === last.name)
+    return isFar && !hasAxis(n.type, axis.name) && inner.some((d) => literal(d.size) !== 1)
+  })

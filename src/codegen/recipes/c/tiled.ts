@@ -33,7 +33,7 @@ import { expressionsIn, innerOf, type Home } from './scene.ts'
 import { isFreeOf, systemOf } from './solve.ts'
 import { epilogueAt, stagesAt } from './stages.ts'
 import { bestTile, LONGEST, packedSize, PIECE, sideOf, type Side, type Tile, type Width } from './tiles.ts'
-import { isConstant, lineBuffer, packedOf } from './packed.ts'
+import { gatheredColumns, isConstant, lineBuffer, packedOf } from './packed.ts'
 import { sceneOf } from './rows.ts'
 
 // ------------------------------------------------------------------------------- what can be tiled
@@ -331,6 +331,25 @@ export const tiledC = (g: Group, axis: Axis, width: Width, isFrozen: (n: Node) =
   const tileBody: Stmt[] = []
   let waiting: Stmt[] = []
   const before: { readonly needs: ReadonlyArray<Axis>; readonly stmts: ReadonlyArray<Stmt> }[] = []
+  for (const c of gatheredColumns(g, axis)) {
+    const inner = innerOf(g, c)
+    const col = scratch(
+      'col',
+      inner.map((d) => d.size),
+    )
+    const own = new Map(inner.map((d) => [d.name, axisIndex(fresh(d.name), d.size)]))
+    const at = new Map([...outerAt, ...own])
+    const place = (p: Position): Place => ({ buffer: col, at: inner.map((d) => p.get(d.name)!) })
+    const value = expressionsIn(scene)(c, new Map(namesOf(c).map((n) => [n, at.get(n)!])))
+    const loops = inner.flatMap((d) =>
+      own.get(d.name)!.terms.flatMap(({ atom }) => (atom.kind === 'axis' ? [loopOver(atom.name, d.size, 'loop')] : [])),
+    )
+    before.push({
+      needs: g.outer.filter((o) => hasAxis(c.type, o.name)),
+      stmts: within(loops, [{ kind: 'store', ...place(at), value }]),
+    })
+    scene.homes.set(c, (p) => ({ kind: 'read', ...place(p) }))
+  }
   const rowLoop = (body: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> =>
     within([loopFrom(names.get(axis.name)!, axis.size, first, end, 1, 'loop')], body)
   let plain: Stage[] = []
