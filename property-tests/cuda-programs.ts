@@ -150,7 +150,8 @@ const systems = (): ReadonlyArray<Specimen> => {
     sizes: { C: 7 },
     ids: 4,
   })
-  const permuted = pipe(square, L.scale(0.1), L.add(pipe(shifted, L.scale(2))))
+  // a diagonal of zeros
+  const permuted = pipe(square, L.mul(pipe(eye, L.neg, L.add(1))), L.scale(0.1), L.add(pipe(shifted, L.scale(2))))
   return [
     of('Cayley', pipe(rhs, L.solve(pipe(eye, L.add(skew)), 'row', 'col')), { m: square, rhs }),
     of('rows exchanged', pipe(rhs, L.solve(permuted, 'row', 'col')), { m: square, rhs }),
