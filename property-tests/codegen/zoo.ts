@@ -75,7 +75,7 @@ const linear = (adapter: Adapter): Animal | undefined => {
       { B: 1, T: 16 },
     ],
     large: [
-      { B: 3, T: 100 },
+      { B: 4, T: 130 },
       { B: 1, T: 33 },
     ],
     ids: 4,
