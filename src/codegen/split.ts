@@ -11,10 +11,10 @@ import { kit } from '../dsl/build.ts'
 import { evalDim, symbolsOf, type Sizes } from '../dsl/dim.ts'
 import type { Checked, Fault } from '../dsl/fault.ts'
 import { evaluate } from '../dsl/interpret.ts'
-import { topological, type Node } from '../dsl/node.ts'
+import { topological, type Dims, type Node } from '../dsl/node.ts'
 import { rewrite, trace, withOutputs, type Program } from '../dsl/program.ts'
 import { scalarOp } from '../dsl/scalar.ts'
-import type { Value } from '../dsl/value.ts'
+import { layOut, type Value } from '../dsl/value.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -128,6 +128,17 @@ export const splitHost = (p: Program, target: string, sizes: Sizes = {}): Checke
     (n) => !isLeaf(n) && (n.type.dims.length === 0 || costly(n) || roots.includes(n)),
   )
 
+  /** the axes of a constant in the order of the largest tensor that it is combined with, so that both lie alike */
+  const dimsFor = (n: Node): Dims => {
+    const widest = nodes
+      .filter((u) => u.op === 'map' && u.args.includes(n))
+      .reduce<Node | undefined>((w, u) => (u.type.dims.length > (w?.type.dims.length ?? 0) ? u : w), undefined)
+    const order = widest?.type.dims.map((d) => d.name) ?? []
+    return target === 'gpujs' || n.type.dims.some((d) => !order.includes(d.name))
+      ? n.type.dims
+      : [...n.type.dims].sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name))
+  }
+
   // what depends on a symbol's size is data, so that one source serves all sizes
   const isNumber = (n: Node, v: Value): boolean =>
     n.type.dims.length === 0 && Number.isFinite(v.data[0]) && symbols.get(n)!.size === 0
@@ -146,14 +157,18 @@ export const splitHost = (p: Program, target: string, sizes: Sizes = {}): Checke
         n,
         isNumber(n, v)
           ? kit.scalar(v.data[0]!, n.type.dtype)
-          : kit.input(`constant.${String(i)}`, n.type.dims, n.type.dtype),
+          : kit.input(`constant.${String(i)}`, dimsFor(n), n.type.dtype),
       )
     })
     const device = rewrite(roots, (n, args) => replaced.get(n) ?? kit.rebuild(n, args))
     const used = topological(device)
     const inputs = used.flatMap((n) => (n.op === 'input' ? [{ name: n.attrs.name, node: n }] : []))
     const constants = Object.fromEntries(
-      Object.entries(outputs).filter(([name]) => inputs.some((i) => i.name === name)),
+      Object.entries(outputs).flatMap(([name, v]) => {
+        const node = inputs.find((i) => i.name === name)?.node
+        const dims = node?.type.dims.map((d) => v.dims.find((e) => e.name === d.name)!)
+        return dims === undefined ? [] : [[name, layOut(v, dims)] as const]
+      }),
     )
     return { device: { ...withOutputs(p, device), inputs }, constants, random: randomProgram }
   })(evaluate(constantProgram, {}, sizes) as Checked<{ outputs: Readonly<Record<string, Value>> }>)
