@@ -344,9 +344,6 @@ export const unflatten = (i: Index, sizes: ReadonlyArray<DimLike>): ReadonlyArra
   return sizes.length === 0 ? [] : [rest, ...at]
 }
 
-/** The same number whatever the axes and the data are. */
-export const isKnown = (i: Index): boolean => i.terms.length === 0
-
 /** Atoms and expressions rewritten: an axis by an index, an expression by another. */
 export const substituteIndex = (
   i: Index,

@@ -312,10 +312,7 @@ export const runKernel = (
   return { outputs: k.outputs.map((b) => memory(b.name)!.data), reports: [...machine.reports.values()] }
 }
 
-/** The first output alone. */
-export const interpretKernel = (k: Kernel, inputs: ReadonlyArray<ArrayLike<number>>, sizes: Sizes = {}): Float64Array =>
-  runKernel(k, inputs, sizes).outputs[0]!
-
+/** A report as text. */
 export const showReport = (r: Report): string =>
   `${r.kind}: ${r.what} (block ${String(r.block)}, thread ${String(r.thread)})`
 

@@ -194,7 +194,7 @@ const printStmts = (stmts: ReadonlyArray<Stmt>, pad: string, p: ReturnType<typeo
         lines.push(...printLoop(s.loop, s.body, pad, p))
         break
       default:
-        // gather kernels have no other statement; `verifyGather` says so
+        // kernels in gather form have no other statement
         break
     }
   }
