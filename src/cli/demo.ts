@@ -81,11 +81,12 @@ const mergeDifference = async (s: Setting, grafted: Grafted, params: Buffers): P
   return `${difference.toExponential(1)} (${yardstick.toExponential(1)})`
 }
 
-const lawsOf = (adapter: Adapter, onLaw: (share: number, note: string) => void): string => {
+const lawsOf = (adapter: Adapter, target: TargetName, onLaw: (share: number, note: string) => void): string => {
   const report: LawReport = runLaws([adapter], {
     runs: 20,
     seed: 1,
     mutation: false,
+    target,
     onProgress: (p) => onLaw(p.done / p.of, p.step),
   })
   const mine = report.laws.filter((l) => l.verdict !== 'notApplicable')
@@ -144,7 +145,7 @@ const allRows = async (s: Setting, bar: ProgressBar, predict: (step: number) => 
   for (const [i, adapter] of registry.entries()) {
     const at = (steps: number, note: string): void =>
       bar.update(i * each + steps, registry.length * each, `${adapter.name}, ${note}`)
-    const laws = lawsOf(adapter, (share, note) => at(share * STEPS, note))
+    const laws = lawsOf(adapter, s.target, (share, note) => at(share * STEPS, note))
     const trained = await trainOne(s, adapter, (step, note) => {
       at(STEPS + step, note)
       if (i === 0) predict(step)
