@@ -100,6 +100,19 @@ describe.skipIf(!hasCompiler)("native kernels under each kernel's own bound", ()
   })
 })
 
+describe.skipIf(!hasCompiler)('threads', () => {
+  test('one, two and three give the same bits', () => {
+    const program = heads[0]!
+    const inputs = inputsOf(program, 7)
+    const arrays = Object.fromEntries(Object.entries(inputs).map(([n, v]) => [n, Float32Array.from(v.data)]))
+    const [one, two, three] = [1, 2, 3].map((threads) =>
+      get(get(compileNow(program, { target: 'c', threads })).runNow(arrays)),
+    )
+    expect(two).toEqual(one)
+    expect(three).toEqual(one)
+  })
+})
+
 /** the environment's compiler replaced for a moment */
 const withCompiler = <A>(command: string, body: () => A): A => {
   const before = process.env['CC']

@@ -4,7 +4,7 @@
  * innermost, where vectors lie along it. A guard on the innermost axis (a concat, a pad) cuts that loop in segments, so
  * that no test is left inside.
  */
-import { divDim, literal, mulDim, subDim, symbolsOf, type Dim } from '../../../dsl/dim.ts'
+import { divDim, literal, mulDim, subDim, type Dim } from '../../../dsl/dim.ts'
 import type { Axis } from '../../../dsl/node.ts'
 import {
   addIndex,
@@ -331,6 +331,3 @@ export const loopsOf = (
     pieces,
   )
 }
-
-/** sizes that symbols leave open */
-export const isOpen = (d: Dim): boolean => symbolsOf(d).length > 0
