@@ -42,7 +42,7 @@ import {
 } from '../../src/dsl/index.ts'
 import { topological } from '../../src/dsl/node.ts'
 import type { LlamaConfig } from '../../src/models/config.ts'
-import type { Ready, Speaker } from '../../src/models/continuation.ts'
+import { continuation, type Ready, type Speaker } from '../../src/models/continuation.ts'
 import { decodeProgram, keptOf, nextTokenProgram, readProgram } from '../../src/models/decode.ts'
 import { generate } from '../../src/models/generate.ts'
 import { graftedParams, graftOnto, type Grafted } from '../../src/models/graft.ts'
@@ -265,6 +265,34 @@ describe("greedy text with kept keys is the oracle's without", () => {
     expect(ready?.rereads).toBeUndefined()
     expect(ids.length).toBe(12)
     expect(ids).toEqual((await speak(g, 'oracle', true)).ids)
+  })
+})
+
+describe('beyond the first room for keys', () => {
+  test.each(targets)('%s: what is kept is kept on', async (target) => {
+    const long: LlamaConfig = {
+      ...fixed,
+      dim: 4,
+      hidden: 4,
+      layers: 1,
+      heads: 2,
+      kvHeads: 1,
+      headDim: 2,
+      maxPositions: 1100,
+    }
+    const speaker = { config: long, weights: weightsOf(long, undefined, 9), params: {}, target }
+    const ids = right(await generate(speaker, [5, 1, 7], 540, { temperature: 1, topP: 1, seed: 1 })())
+    expect(ids.length).toBe(540)
+    const [kept, again] = [continuation(speaker, 600), continuation(speaker, 600, undefined, true)]
+    const text = [5, 1, 7, ...ids]
+    for (const n of [3, 511, 512, 513, 543]) {
+      const [x, y] = [right(await kept.next(text.slice(0, n))), right(await again.next(text.slice(0, n)))]
+      const scale = Math.max(...y.map(Math.abs))
+      // a whole model of one narrow layer in f32: sums of four, and of up to 543 weights below one
+      expect(Math.max(...x.map((v, i) => Math.abs(v - y[i]!)))).toBeLessThanOrEqual(543 * 2 ** -24 * scale)
+    }
+    kept.dispose()
+    again.dispose()
   })
 })
 

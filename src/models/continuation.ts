@@ -83,18 +83,20 @@ const logitsOf = (out: Buffers): Float32Array => out['logits'] ?? new Float32Arr
 
 const rereading = (speaker: Speaker, onReady: (e: Executable) => void): Continuation => {
   const { config, grafted, params } = speaker
-  let made: { readonly length: number; readonly executable: Executable } | undefined
+  let made: { readonly length: number; readonly program: Program; readonly executable: Executable } | undefined
   return {
     next: async (tokens) => {
       const length = bucket(tokens.length, config.maxPositions)
       if (made?.length !== length) {
         made?.executable.dispose()
-        const executable = await compiled(speaker, nextTokenProgram(config, grafted, length), onReady)
+        const program = nextTokenProgram(config, grafted, length)
+        const executable = await compiled(speaker, program, onReady)
+        if (E.isLeft(program)) return program
         if (E.isLeft(executable)) return executable
-        made = { length, executable: executable.right }
+        made = { length, program: program.right, executable: executable.right }
       }
-      const at = Float32Array.of(tokens.length - 1)
-      return E.map(logitsOf)(await made.executable.run({ ...params, tokens: padded(tokens, length), at })())
+      const inputs = { ...params, tokens: padded(tokens, length), at: Float32Array.of(tokens.length - 1) }
+      return E.map(logitsOf)(await made.executable.run(onlyInputs(made.program, inputs))())
     },
     dispose: () => made?.executable.dispose(),
   }
@@ -148,8 +150,8 @@ const keeping = (speaker: Speaker, most: number, onReady: (e: Executable) => voi
     const executable = await compiled(speaker, program, onReady)
     if (E.isLeft(program)) return program
     if (E.isLeft(executable)) return executable
-    const at = Float32Array.of(tokens.length - 1)
-    const ran = await executable.right.run({ ...params, tokens: padded(tokens, length), at })()
+    const inputs = { ...params, tokens: padded(tokens, length), at: Float32Array.of(tokens.length - 1) }
+    const ran = await executable.right.run(onlyInputs(program.right, inputs))()
     executable.right.dispose()
     if (E.isRight(ran)) keep(program.right, ran.right, 0, tokens.length)
     return E.map(logitsOf)(ran)
