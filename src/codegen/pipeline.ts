@@ -28,10 +28,10 @@ import { pipe } from 'fp-ts/lib/function.js'
 import { dim, literal, type Sizes } from '../dsl/dim.ts'
 import type { Checked, Fault } from '../dsl/fault.ts'
 import { topological } from '../dsl/node.ts'
-import { bindSizes, check, type Program } from '../dsl/program.ts'
+import { bindSizes, check, withOutputs, type Program } from '../dsl/program.ts'
 import { fuse, type Fused } from './fuse.ts'
 import { cluster, type Clusters } from './cluster.ts'
-import { lower } from './lower.ts'
+import { lower, reorder } from './lower.ts'
 import { plan, type Plan } from './plan.ts'
 import { placeScatters } from './scatter.ts'
 import { splitHost, type Split } from './split.ts'
@@ -118,5 +118,13 @@ export const blockStages = (
     E.bind('checked', () => check(program)),
     E.let('lowered', ({ checked }) => simplify(lower(checked, 'blocks'))),
     E.bind('split', ({ lowered }) => E.map(placeScatters)(splitHost(lowered, target, sizes))),
-    E.let('fused', ({ split }) => fuse(split.device)),
+    // what simplify made of an output may have its axes in another order: kernels write the promised one
+    E.let('fused', ({ checked, split }) =>
+      fuse(
+        withOutputs(
+          split.device,
+          split.device.outputs.map((o, i) => reorder(o.node, checked.outputs[i]!.node)),
+        ),
+      ),
+    ),
   )
