@@ -139,7 +139,7 @@ const packCycles = (n: Node, isFrozen: (n: Node) => boolean): number => (isFroze
 // ----------------------------------------------------------------------------------------- blocks
 
 const ceilTo = (n: number, step: number): number => Math.ceil(n / step) * step
-const LARGEST_LEFT = 2 ** 18
+const LARGEST_LEFT = 2 ** 18 + 2 ** 14
 const LARGEST_COLUMNS = 1024
 
 interface Extent {
@@ -153,16 +153,17 @@ interface Extent {
 
 /** a block at least so long along a side packs the other side's operand again for little (about 10/length of its work) */
 const WORTH = { rows: 96, columns: 320 } as const
-const MUCH = 2 ** 20
+/** work that is worth a second thread; more of it where each block would pack the columns again */
+const MUCH = { prepared: 2 ** 20, packed: 2 ** 28 } as const
 
 /** Rows of a block: what stays in the second-level cache. Two blocks, for two threads, where that costs little. */
 const blockOf = (t: Tile, width: number, e: Extent, isPrepared: boolean, isLong: boolean): Cut['block'] => {
   const columns = t.vectors * width
   const inCache = Math.floor(LARGEST_LEFT / Math.max(1, e.left) / t.rows) * t.rows
-  const mostRows = Math.max(t.rows, Math.min(ceilTo(256, t.rows), inCache))
+  const mostRows = Math.max(t.rows, Math.min(ceilTo(isPrepared ? 256 : 512, t.rows), inCache))
   const mostColumns = isLong ? LARGEST_COLUMNS / 2 : LARGEST_COLUMNS
   const [rowBlocks, columnBlocks] = [Math.max(1, Math.ceil(e.m / mostRows)), Math.max(1, Math.ceil(e.n / mostColumns))]
-  const isAlone = e.batch * rowBlocks * columnBlocks < 2 && e.m * e.n * e.k >= MUCH
+  const isAlone = e.batch * rowBlocks * columnBlocks < 2 && e.m * e.n * e.k >= MUCH[isPrepared ? 'prepared' : 'packed']
   const isThin = e.m <= 2 * t.rows
   const [moreRows, moreColumns] = !isAlone
     ? [1, 1]
