@@ -2,7 +2,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { afterAll, expect, test } from 'vitest'
 import { registry } from '../src/adapters/registry.ts'
-import { shapeOf } from '../src/codegen/layout.ts'
+import { shapeOf } from '../src/codegen/kernel/layout.ts'
 import { casesOf, judge } from '../src/codegen/lockstep.ts'
 import { stages } from '../src/codegen/pipeline.ts'
 import { loadGpuJs } from '../src/codegen/runtime/gpujs.ts'

@@ -20,8 +20,8 @@ import {
   subIndex,
   unflatten,
   whole,
-} from '../src/codegen/affine.ts'
-import type { Index } from '../src/codegen/kernel.ts'
+} from '../src/codegen/kernel/affine.ts'
+import type { Index } from '../src/codegen/kernel/kernel.ts'
 import { diceOf, type Dice } from './codegen-graphs.ts'
 import { seed } from './seed.ts'
 

@@ -5,7 +5,7 @@ import { dim, evalDim, literal, mulDim } from '../src/dsl/dim.ts'
 import type { Values } from '../src/dsl/interpret.ts'
 import { topological, type Axis, type Node, type NodeOf } from '../src/dsl/node.ts'
 import type { Program } from '../src/dsl/program.ts'
-import type { Accumulator, Group, Weighted } from '../src/codegen/group.ts'
+import type { Accumulator, Group, Weighted } from '../src/codegen/fuse/group.ts'
 import { diceOf, type Dice } from './codegen-graphs.ts'
 
 export interface ContractionCase {

@@ -1,9 +1,9 @@
 /** Kernels for CUDA without a GPU: run by the kernel interpreter, judged under the oracle's bound, built by the compiler. */
 import * as E from 'fp-ts/lib/Either.js'
 import { simplify } from '../src/autodiff/simplify.ts'
-import type { Group } from '../src/codegen/group.ts'
-import type { Kernel } from '../src/codegen/kernel.ts'
-import { runKernel, showReport } from '../src/codegen/interpret-kernel.ts'
+import type { Group } from '../src/codegen/fuse/group.ts'
+import type { Kernel } from '../src/codegen/kernel/kernel.ts'
+import { runKernel, showReport } from '../src/codegen/kernel/interpret.ts'
 import { blockStages } from '../src/codegen/pipeline.ts'
 import { recipesCuda, type Recipe } from '../src/codegen/recipes/cuda/index.ts'
 import { kit } from '../src/dsl/build.ts'

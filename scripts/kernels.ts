@@ -5,7 +5,7 @@ import { registry, type Adapter } from '../src/adapters/index.ts'
 import { defaultsOf, siteProgram, typicalSizes } from '../src/cli/site-program.ts'
 import { blockPlanner } from '../src/codegen/export/block-planner.ts'
 import { planHalves } from '../src/codegen/export/plan-halves.ts'
-import { fusedTraffic, leastTraffic, unfusedTraffic } from '../src/codegen/traffic.ts'
+import { fusedTraffic, leastTraffic, unfusedTraffic } from '../src/codegen/report/traffic.ts'
 import { showFaults, type Checked } from '../src/dsl/index.ts'
 
 const file = new URL('../README.md', import.meta.url)

@@ -1,7 +1,7 @@
 /** Kernels of the C target, compiled into one object and run on the oracle's numbers. */
 import { expect } from 'vitest'
 import { simplify } from '../../src/autodiff/simplify.ts'
-import { keyOfKernel, type Kernel } from '../../src/codegen/kernel.ts'
+import { keyOfKernel, type Kernel } from '../../src/codegen/kernel/kernel.ts'
 import { judgeAll, partCases, type PartCase } from '../../src/codegen/lockstep.ts'
 import { blockStages } from '../../src/codegen/pipeline.ts'
 import { recipeC, type Width } from '../../src/codegen/recipes/c/index.ts'

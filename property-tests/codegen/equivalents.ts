@@ -10,7 +10,7 @@ import {
   type Index,
   type Kernel,
   type Loop,
-} from '../../src/codegen/kernel.ts'
+} from '../../src/codegen/kernel/kernel.ts'
 import { literal } from '../../src/dsl/dim.ts'
 import type { Mutant } from './mutants.ts'
 import type { Made } from './parts.ts'

@@ -11,11 +11,11 @@ import {
   scaleIndex,
   shiftIndex,
   whole,
-} from '../../src/codegen/affine.ts'
-import { runKernel, showReport } from '../../src/codegen/interpret-kernel.ts'
-import { symbolsOfKernel, type Expr, type Index, type Kernel, type Stmt } from '../../src/codegen/kernel.ts'
-import { buffer, loopFrom, loopOver, within } from '../../src/codegen/statements.ts'
-import { verifyKernel } from '../../src/codegen/verify.ts'
+} from '../../src/codegen/kernel/affine.ts'
+import { runKernel, showReport } from '../../src/codegen/kernel/interpret.ts'
+import { symbolsOfKernel, type Expr, type Index, type Kernel, type Stmt } from '../../src/codegen/kernel/kernel.ts'
+import { buffer, loopFrom, loopOver, within } from '../../src/codegen/kernel/statements.ts'
+import { verifyKernel } from '../../src/codegen/kernel/verify.ts'
 
 const [M, N, K] = [dim('M'), dim('N'), dim('K')]
 const read = (b: string, ...at: ReadonlyArray<Index>): Expr => ({ kind: 'read', buffer: b, at })

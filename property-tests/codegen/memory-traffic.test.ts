@@ -7,8 +7,8 @@
  */
 import { pipe } from 'fp-ts/lib/function.js'
 import { expect, test } from 'vitest'
-import { runKernel } from '../../src/codegen/interpret-kernel.ts'
-import type { Kernel } from '../../src/codegen/kernel.ts'
+import { runKernel } from '../../src/codegen/kernel/interpret.ts'
+import type { Kernel } from '../../src/codegen/kernel/kernel.ts'
 import { evalDim, type Sizes } from '../../src/dsl/dim.ts'
 import * as L from '../../src/dsl/index.ts'
 import type { Node } from '../../src/dsl/node.ts'

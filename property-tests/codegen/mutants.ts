@@ -3,7 +3,7 @@
  * buffer and call has some; `mutantsOf` lists them all, in order, so that a seeded sample is the same sample every time.
  */
 import { addDim, type Dim } from '../../src/dsl/dim.ts'
-import { isAtLeast, isAtMost, shiftIndex } from '../../src/codegen/affine.ts'
+import { isAtLeast, isAtMost, shiftIndex } from '../../src/codegen/kernel/affine.ts'
 import {
   buffersOf,
   showExpr,
@@ -16,7 +16,7 @@ import {
   type Kernel,
   type Loop,
   type Stmt,
-} from '../../src/codegen/kernel.ts'
+} from '../../src/codegen/kernel/kernel.ts'
 
 // ---------------------------------------------------------------------------------------- model
 

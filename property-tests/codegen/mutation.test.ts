@@ -1,9 +1,9 @@
 /** Mutation of the kernel IR: a sample of kernels with one thing wrong is caught by the verifier, the interpreter's reports, or the oracle. */
 import { expect, test } from 'vitest'
-import { runKernel } from '../../src/codegen/interpret-kernel.ts'
+import { runKernel } from '../../src/codegen/kernel/interpret.ts'
 import { judgeAll } from '../../src/codegen/lockstep.ts'
-import { buffersOf, keyOfKernel, type Kernel } from '../../src/codegen/kernel.ts'
-import { verifyKernel } from '../../src/codegen/verify.ts'
+import { buffersOf, keyOfKernel, type Kernel } from '../../src/codegen/kernel/kernel.ts'
+import { verifyKernel } from '../../src/codegen/kernel/verify.ts'
 import type { Sizes } from '../../src/dsl/dim.ts'
 import { diceOf } from '../codegen-graphs.ts'
 import { seed } from '../seed.ts'

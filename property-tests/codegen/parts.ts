@@ -1,9 +1,9 @@
 /** A program's kernels on a target, each with the nodes that it reads and computes. */
 import { simplify } from '../../src/autodiff/simplify.ts'
-import { runKernel } from '../../src/codegen/interpret-kernel.ts'
+import { runKernel } from '../../src/codegen/kernel/interpret.ts'
 import { partCases, type Part, type PartCase } from '../../src/codegen/lockstep.ts'
 import { blockStages, stages } from '../../src/codegen/pipeline.ts'
-import type { Kernel } from '../../src/codegen/kernel.ts'
+import type { Kernel } from '../../src/codegen/kernel/kernel.ts'
 import { recipeC, type Argument, type Width } from '../../src/codegen/recipes/c/index.ts'
 import { recipesCuda } from '../../src/codegen/recipes/cuda/index.ts'
 import type { Split } from '../../src/codegen/split.ts'

@@ -3,10 +3,10 @@
  * of the interpreter, and equal to its part of the graph within the bound of an evaluation in f64.
  */
 import { afterAll, describe, expect, test } from 'vitest'
-import { runKernel, showReport } from '../../src/codegen/interpret-kernel.ts'
+import { runKernel, showReport } from '../../src/codegen/kernel/interpret.ts'
 import { judgeAll } from '../../src/codegen/lockstep.ts'
-import { showKernel } from '../../src/codegen/kernel.ts'
-import { verifyKernel } from '../../src/codegen/verify.ts'
+import { showKernel } from '../../src/codegen/kernel/kernel.ts'
+import { verifyKernel } from '../../src/codegen/kernel/verify.ts'
 import { buffersFor, casesFor, type Target } from './parts.ts'
 import { zoo } from './zoo.ts'
 

@@ -6,7 +6,7 @@ import { registry } from '../../src/adapters/registry.ts'
 import { defaultsOf, siteProgram, typicalSizes } from '../../src/cli/site-program.ts'
 import { blockPlanner } from '../../src/codegen/export/block-planner.ts'
 import { planHalves } from '../../src/codegen/export/plan-halves.ts'
-import { fusedTraffic, leastTraffic, unfusedTraffic } from '../../src/codegen/traffic.ts'
+import { fusedTraffic, leastTraffic, unfusedTraffic } from '../../src/codegen/report/traffic.ts'
 import * as L from '../../src/dsl/index.ts'
 
 const get = <A>(c: L.Checked<A>): A => {

@@ -5,8 +5,8 @@
  */
 import { kit } from '../dsl/build.ts'
 import { showType, type Node, type NodeOf } from '../dsl/node.ts'
-import type { Group, Stage } from './group.ts'
-import { keyOfKernel } from './kernel.ts'
+import type { Group, Stage } from './fuse/group.ts'
+import { keyOfKernel } from './kernel/kernel.ts'
 import type { Argument, Options, Recipe } from './recipes/c/index.ts'
 
 // ---------------------------------------------------------------------------------------- model

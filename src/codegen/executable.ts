@@ -3,7 +3,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import type { NonEmptyArray } from 'fp-ts/lib/NonEmptyArray.js'
 import type * as TE from 'fp-ts/lib/TaskEither.js'
 import type { Checked, Fault } from '../dsl/fault.ts'
-import type { Report } from './report.ts'
+import type { Report } from './report/report.ts'
 
 /** Row-major, in the order of the node's own dims. Integers of 32 bits (keys) come as Uint32Array. */
 export type Numbers = Float32Array | Int32Array | Uint32Array

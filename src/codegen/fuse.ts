@@ -21,7 +21,7 @@ import { horizontal } from './fuse/horizontal.ts'
 import { readsOf } from './fuse/reads.ts'
 import { rootsOf } from './fuse/roots.ts'
 import { groupOf } from './fuse/stages.ts'
-import { showGroup, type Group } from './group.ts'
+import { showGroup, type Group } from './fuse/group.ts'
 import { reorder } from './lower.ts'
 
 export interface Fused {

@@ -12,7 +12,7 @@ import { topological, type Node } from '../dsl/node.ts'
 import { bindSizes, substitute, type Program } from '../dsl/program.ts'
 import type { Value } from '../dsl/value.ts'
 import type { Stages } from './pipeline.ts'
-import type { Launch } from './plan.ts'
+import type { Launch } from './gather/plan.ts'
 import type { Split } from './split.ts'
 
 // ---------------------------------------------------------------------------------------- model

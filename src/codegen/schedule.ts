@@ -7,8 +7,8 @@ import type { Node } from '../dsl/node.ts'
 import { onceForAlike } from './alike.ts'
 import { placeInArena, type Life } from './arena.ts'
 import type { Fused } from './fuse.ts'
-import type { Group } from './group.ts'
-import { keyOfKernel, type Kernel } from './kernel.ts'
+import type { Group } from './fuse/group.ts'
+import { keyOfKernel, type Kernel } from './kernel/kernel.ts'
 import { recipeC, type Argument, type Options, type Packed } from './recipes/c/index.ts'
 
 // ---------------------------------------------------------------------------------------- model

@@ -4,7 +4,7 @@ import { addDim, dim, productDim, scaleDim, type Dim, type Sizes } from '../../d
 import type { Checked } from '../../dsl/fault.ts'
 import type { Node } from '../../dsl/node.ts'
 import { bindSizes, type Program } from '../../dsl/program.ts'
-import type { Kernel } from '../kernel.ts'
+import type { Kernel } from '../kernel/kernel.ts'
 import { isOnStack, printSourceC } from '../print/c-function.ts'
 import { recipeC } from '../recipes/c/index.ts'
 import { exportBlocks, type BlockTarget, type Launched } from './blocks.ts'

@@ -1,6 +1,6 @@
 /** Small groups that do not need each other go into one launch, told apart by the number of the block. */
 import type { Node } from '../../dsl/node.ts'
-import type { Group } from '../group.ts'
+import type { Group } from './group.ts'
 import { volume } from './costs.ts'
 
 /** elements up to which a result does not fill a device */

@@ -1,7 +1,7 @@
 /** Clusters -> groups: stages in order, what is kept within, what is stored. */
 import { kit } from '../../dsl/build.ts'
 import type { Node, NodeOf } from '../../dsl/node.ts'
-import type { Accumulator, Group, Stage, Weighted } from '../group.ts'
+import type { Accumulator, Group, Stage, Weighted } from './group.ts'
 import { kindOf, type Cluster } from './clusters.ts'
 import { ownCost, isLeaf } from './costs.ts'
 import type { Root } from './roots.ts'

@@ -10,7 +10,7 @@ import { literal, type Dim } from '../../dsl/dim.ts'
 import type { DType } from '../../dsl/dtype.ts'
 import type { ReduceFn } from '../../dsl/node.ts'
 import type { Spelling } from '../../dsl/scalar.ts'
-import { flatten } from '../affine.ts'
+import { flatten } from '../kernel/affine.ts'
 import {
   bodyOf,
   buffersOf,
@@ -23,7 +23,7 @@ import {
   type Loop,
   type Place,
   type Stmt,
-} from '../kernel.ts'
+} from '../kernel/kernel.ts'
 
 // ---------------------------------------------------------------------------------------- model
 

@@ -7,8 +7,8 @@
  */
 import type { Dim } from '../../dsl/dim.ts'
 import { scalarOp, type Spelling } from '../../dsl/scalar.ts'
-import { intrinsic } from '../intrinsics.ts'
-import { symbolsOfKernel, type Buffer, type Kernel, type Loop, type Stmt } from '../kernel.ts'
+import { intrinsic } from '../kernel/intrinsics.ts'
+import { symbolsOfKernel, type Buffer, type Kernel, type Loop, type Stmt } from '../kernel/kernel.ts'
 import {
   allStmts,
   block,

@@ -4,9 +4,9 @@
  */
 import { literal } from '../../dsl/dim.ts'
 import { scalarOp, type Spelling } from '../../dsl/scalar.ts'
-import { fragmentType } from '../intrinsics/wmma.ts'
-import { intrinsics } from '../intrinsics.ts'
-import type { Buffer, Kernel, Loop, Stmt } from '../kernel.ts'
+import { fragmentType } from '../kernel/intrinsics/wmma.ts'
+import { intrinsics } from '../kernel/intrinsics.ts'
+import type { Buffer, Kernel, Loop, Stmt } from '../kernel/kernel.ts'
 import {
   allStmts,
   block,

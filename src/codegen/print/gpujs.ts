@@ -5,10 +5,10 @@
  * name once, several indices instead of one flat one, reads clamped where they are guarded, no arrays or
  * helpers, no boolean values, whole numbers divided with half a step of margin.
  */
-import { axisIndex, shiftIndex, substituteIndex, whole } from '../affine.ts'
-import { indicesOfAtom, mapParts, partsOf } from '../kernel.ts'
-import type { Atom, Expr, Index, Kernel, Loop, Stmt, Term } from '../kernel.ts'
-import { shapeOf } from '../layout.ts'
+import { axisIndex, shiftIndex, substituteIndex, whole } from '../kernel/affine.ts'
+import { indicesOfAtom, mapParts, partsOf } from '../kernel/kernel.ts'
+import type { Atom, Expr, Index, Kernel, Loop, Stmt, Term } from '../kernel/kernel.ts'
+import { shapeOf } from '../kernel/layout.ts'
 import { literal, type Dim } from '../../dsl/dim.ts'
 import { scalarOp, type Spelling } from '../../dsl/scalar.ts'
 

@@ -7,7 +7,7 @@ import koffi from 'koffi'
 import { evalDim, type Dim, type Sizes } from '../../dsl/dim.ts'
 import type { Checked, Fault } from '../../dsl/fault.ts'
 import { aligned } from '../arena.ts'
-import type { Kernel } from '../kernel.ts'
+import type { Kernel } from '../kernel/kernel.ts'
 import { isOnStack, printSourceC, type SourceC } from '../print/c-function.ts'
 import { build, findCompiler } from './c.ts'
 

@@ -6,8 +6,8 @@
  *     vector c from j to min(j + 16, n):  y[c] = silu(x[c])
  */
 import type { ReduceFn } from '../../../dsl/node.ts'
-import { flatten, literalIndex, subIndex } from '../../affine.ts'
-import { partsOf, type Atom, type Expr, type Index, type Stmt } from '../../kernel.ts'
+import { flatten, literalIndex, subIndex } from '../../kernel/affine.ts'
+import { partsOf, type Atom, type Expr, type Index, type Stmt } from '../../kernel/kernel.ts'
 import { allStmts, block, countType, indent, loopHead, type Lines, type LoopStmt, type Printer } from '../c-family.ts'
 
 // ------------------------------------------------------------------------------------- analyses

@@ -4,7 +4,7 @@
  */
 import * as E from 'fp-ts/lib/Either.js'
 import { evalDim, literal, subDim, type Dim, type Sizes } from '../../../dsl/dim.ts'
-import { symbolsOfKernel, type Kernel, type Loop, type Stmt } from '../../kernel.ts'
+import { symbolsOfKernel, type Kernel, type Loop, type Stmt } from '../../kernel/kernel.ts'
 import { showDimWith, symbolNames } from '../c-family.ts'
 
 // ---------------------------------------------------------------------------------------- model

@@ -1,11 +1,11 @@
 /** Group of cells -> kernel for C: plain loops over the results' axes, vectors along the innermost, several results in one pass. */
 import type { Node } from '../../../dsl/node.ts'
 import { dimAlong, namesOf } from '../../sizes.ts'
-import { expressions } from '../../expression.ts'
-import type { Group } from '../../group.ts'
-import type { Kernel, Role, Stmt } from '../../kernel.ts'
-import { shareWork } from '../../share.ts'
-import { buffer } from '../../statements.ts'
+import { expressions } from '../../kernel/expression.ts'
+import type { Group } from '../../fuse/group.ts'
+import type { Kernel, Role, Stmt } from '../../kernel/kernel.ts'
+import { shareWork } from '../../kernel/share.ts'
+import { buffer } from '../../kernel/statements.ts'
 import type { Argument } from './operands.ts'
 import { loopsOf, namer, spaceOf, type Make, type Naming } from './space.ts'
 

@@ -10,14 +10,14 @@
  */
 import { dim, literal, subDim, type Dim } from '../../../dsl/dim.ts'
 import type { Node } from '../../../dsl/node.ts'
-import { addIndex, axisIndex, minIndex, scaleIndex, shiftIndex, subIndex, whole } from '../../affine.ts'
-import { expressions, number } from '../../expression.ts'
+import { addIndex, axisIndex, minIndex, scaleIndex, shiftIndex, subIndex, whole } from '../../kernel/affine.ts'
+import { expressions, number } from '../../kernel/expression.ts'
 import { nominal } from '../../fuse/costs.ts'
-import type { Group } from '../../group.ts'
-import type { Expr, Index, Kernel, Place, Stmt } from '../../kernel.ts'
-import { ownBufferOf } from '../../layout.ts'
-import { shareWork } from '../../share.ts'
-import { loopFrom, loopOver, within } from '../../statements.ts'
+import type { Group } from '../../fuse/group.ts'
+import type { Expr, Index, Kernel, Place, Stmt } from '../../kernel/kernel.ts'
+import { ownBufferOf } from '../../kernel/layout.ts'
+import { shareWork } from '../../kernel/share.ts'
+import { loopFrom, loopOver, within } from '../../kernel/statements.ts'
 import {
   batchAt,
   batchLoops,

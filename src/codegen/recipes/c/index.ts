@@ -1,6 +1,6 @@
 /** Groups -> kernels for C. */
 import type { Node } from '../../../dsl/node.ts'
-import type { Group } from '../../group.ts'
+import type { Group } from '../../fuse/group.ts'
 import { cellsC, type Recipe } from './cells.ts'
 import { contractionC } from './contraction.ts'
 import { pointsC } from './rows.ts'

@@ -4,12 +4,12 @@
  */
 import { dim, literal, type Dim } from '../../../dsl/dim.ts'
 import type { Axis, Node } from '../../../dsl/node.ts'
-import { addIndex, axisIndex, minIndex, scaleIndex, shiftIndex, unflatten, whole } from '../../affine.ts'
-import { apply, expressions, number, type Position } from '../../expression.ts'
+import { addIndex, axisIndex, minIndex, scaleIndex, shiftIndex, unflatten, whole } from '../../kernel/affine.ts'
+import { apply, expressions, number, type Position } from '../../kernel/expression.ts'
 import { volume } from '../../fuse/costs.ts'
-import type { Buffer, Expr, Index, Kernel, Loop } from '../../kernel.ts'
-import { ownBufferOf } from '../../layout.ts'
-import { buffer, loopFrom, loopOver, within } from '../../statements.ts'
+import type { Buffer, Expr, Index, Kernel, Loop } from '../../kernel/kernel.ts'
+import { ownBufferOf } from '../../kernel/layout.ts'
+import { buffer, loopFrom, loopOver, within } from '../../kernel/statements.ts'
 import { packPanel, type Panel, type Room, type Surroundings, type Value } from './panels.ts'
 import { LONGEST, packedSize, PIECE, type Cut, type Side, type Term, type Width } from './tiles.ts'
 

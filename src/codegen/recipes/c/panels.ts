@@ -18,8 +18,8 @@ import {
   subIndex,
   unflatten,
   whole,
-} from '../../affine.ts'
-import { number } from '../../expression.ts'
+} from '../../kernel/affine.ts'
+import { number } from '../../kernel/expression.ts'
 import {
   indicesOfAtom,
   partsOf,
@@ -29,8 +29,8 @@ import {
   type Loop,
   type Place,
   type Stmt,
-} from '../../kernel.ts'
-import { loopFrom, loopOver, within } from '../../statements.ts'
+} from '../../kernel/kernel.ts'
+import { loopFrom, loopOver, within } from '../../kernel/statements.ts'
 import { sideOf, type Side, type Width } from './tiles.ts'
 
 // ---------------------------------------------------------------------------------------- model

@@ -4,9 +4,9 @@
  */
 import { literal } from '../../../dsl/dim.ts'
 import type { Axis } from '../../../dsl/node.ts'
-import { axisIndex, subIndex } from '../../affine.ts'
-import type { Position } from '../../expression.ts'
-import type { Group } from '../../group.ts'
+import { axisIndex, subIndex } from '../../kernel/affine.ts'
+import type { Position } from '../../kernel/expression.ts'
+import type { Group } from '../../fuse/group.ts'
 import {
   bodyOf,
   indicesOfStmt,
@@ -17,9 +17,9 @@ import {
   type Expr,
   type Index,
   type Stmt,
-} from '../../kernel.ts'
-import { shareWork } from '../../share.ts'
-import { loopOver, within } from '../../statements.ts'
+} from '../../kernel/kernel.ts'
+import { shareWork } from '../../kernel/share.ts'
+import { loopOver, within } from '../../kernel/statements.ts'
 import { kernelName, memoryOf, type Recipe } from './cells.ts'
 import type { Argument, Packed } from './operands.ts'
 import { contiguity, indexMentions, usesOf, vectorLoop, type Naming } from './space.ts'

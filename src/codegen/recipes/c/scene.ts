@@ -4,9 +4,9 @@
  */
 import { dim, type Dim } from '../../../dsl/dim.ts'
 import type { Axis, Node } from '../../../dsl/node.ts'
-import { expressions, type At, type Position } from '../../expression.ts'
-import type { Group } from '../../group.ts'
-import type { Buffer, Expr, Index, Stmt } from '../../kernel.ts'
+import { expressions, type At, type Position } from '../../kernel/expression.ts'
+import type { Group } from '../../fuse/group.ts'
+import type { Buffer, Expr, Index, Stmt } from '../../kernel/kernel.ts'
 import { namesOf } from '../../sizes.ts'
 import type { Naming } from './space.ts'
 

@@ -6,12 +6,12 @@
  */
 import { addDim, dim, literal, mulDim, productDim, type Dim } from '../../../dsl/dim.ts'
 import { hasAxis, type Axis, type NodeOf } from '../../../dsl/node.ts'
-import { addIndex, axisIndex, flatten, shiftIndex, whole } from '../../affine.ts'
+import { addIndex, axisIndex, flatten, shiftIndex, whole } from '../../kernel/affine.ts'
 import { isIdentityPlusSkew } from '../../lower-solve.ts'
-import type { Position } from '../../expression.ts'
-import type { Index, Stmt } from '../../kernel.ts'
+import type { Position } from '../../kernel/expression.ts'
+import type { Index, Stmt } from '../../kernel/kernel.ts'
 import { dimAlong } from '../../sizes.ts'
-import { loopOver, within } from '../../statements.ts'
+import { loopOver, within } from '../../kernel/statements.ts'
 import { expressionsIn, innerOf, type Home, type Scene } from './scene.ts'
 
 type Solve = NodeOf<'solve'> | NodeOf<'triSolve'>

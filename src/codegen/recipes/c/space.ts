@@ -16,8 +16,8 @@ import {
   substituteIndex,
   unflatten,
   whole,
-} from '../../affine.ts'
-import type { Position } from '../../expression.ts'
+} from '../../kernel/affine.ts'
+import type { Position } from '../../kernel/expression.ts'
 import {
   bodyOf,
   indicesOf,
@@ -32,8 +32,8 @@ import {
   type Index,
   type Role,
   type Stmt,
-} from '../../kernel.ts'
-import { loopFrom, loopOver, within } from '../../statements.ts'
+} from '../../kernel/kernel.ts'
+import { loopFrom, loopOver, within } from '../../kernel/statements.ts'
 
 // ---------------------------------------------------------------------------------------- model
 

@@ -4,12 +4,12 @@
  * axes, else a local in scratch.
  */
 import type { Axis, Node, NodeOf, ReduceFn } from '../../../dsl/node.ts'
-import { whole } from '../../affine.ts'
-import { apply, number, type At, type Position } from '../../expression.ts'
-import type { Accumulator, Stage } from '../../group.ts'
-import type { Expr, Stmt } from '../../kernel.ts'
+import { whole } from '../../kernel/affine.ts'
+import { apply, number, type At, type Position } from '../../kernel/expression.ts'
+import type { Accumulator, Stage } from '../../fuse/group.ts'
+import type { Expr, Stmt } from '../../kernel/kernel.ts'
 import { dimAlong } from '../../sizes.ts'
-import { loopOver, within } from '../../statements.ts'
+import { loopOver, within } from '../../kernel/statements.ts'
 import { expressionsIn, innerOf, onlyOwn, sinkOf, type Home, type Scene, type Sink } from './scene.ts'
 import { systemOf } from './solve.ts'
 import { contiguity, loopsOf, spaceOf, usesOf, type Make, type Space } from './space.ts'

@@ -19,14 +19,14 @@ import {
   subIndex,
   unflatten,
   whole,
-} from '../../affine.ts'
-import { apply, number, type Position } from '../../expression.ts'
+} from '../../kernel/affine.ts'
+import { apply, number, type Position } from '../../kernel/expression.ts'
 import { nominal, volume } from '../../fuse/costs.ts'
-import type { Accumulator, Group, Stage, Weighted } from '../../group.ts'
-import { TILES } from '../../intrinsics/c.ts'
-import type { Index, Place, Stmt } from '../../kernel.ts'
+import type { Accumulator, Group, Stage, Weighted } from '../../fuse/group.ts'
+import { TILES } from '../../kernel/intrinsics/c.ts'
+import type { Index, Place, Stmt } from '../../kernel/kernel.ts'
 import { dimAlong, namesOf } from '../../sizes.ts'
-import { buffer, loopFrom, loopOver, within } from '../../statements.ts'
+import { buffer, loopFrom, loopOver, within } from '../../kernel/statements.ts'
 import { mmaCall, packPanel, type Surroundings, type Value } from './panels.ts'
 import type { Recipe } from './cells.ts'
 import { expressionsIn, innerOf, type Home } from './scene.ts'

@@ -8,9 +8,9 @@
  */
 import { addDim, dim, literal, mulDim, productDim, type Dim } from '../../../dsl/dim.ts'
 import type { Axis, Node, NodeOf } from '../../../dsl/node.ts'
-import { TILES } from '../../intrinsics/c.ts'
+import { TILES } from '../../kernel/intrinsics/c.ts'
 import { nominal, volume } from '../../fuse/costs.ts'
-import type { Accumulator, Group, Weighted } from '../../group.ts'
+import type { Accumulator, Group, Weighted } from '../../fuse/group.ts'
 import { namesOf } from '../../sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model

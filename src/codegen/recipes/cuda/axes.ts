@@ -1,7 +1,7 @@
 /** Which axes of a contraction are rows, columns, batch; undefined where its dots disagree. */
 import { literal, type Dim } from '../../../dsl/dim.ts'
 import type { Axis, Node, NodeOf } from '../../../dsl/node.ts'
-import type { Accumulator, Group } from '../../group.ts'
+import type { Accumulator, Group } from '../../fuse/group.ts'
 import { extentOf } from './draft.ts'
 
 // ---------------------------------------------------------------------------------------- model

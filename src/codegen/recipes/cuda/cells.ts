@@ -3,9 +3,9 @@
  * with that axis last are read and written as float4, everything else cell by cell.
  */
 import { dim, literal } from '../../../dsl/dim.ts'
-import { addIndex, axisIndex, scaleIndex, whole } from '../../affine.ts'
-import type { Group } from '../../group.ts'
-import type { Stmt } from '../../kernel.ts'
+import { addIndex, axisIndex, scaleIndex, whole } from '../../kernel/affine.ts'
+import type { Group } from '../../fuse/group.ts'
+import type { Stmt } from '../../kernel/kernel.ts'
 import { THREADS } from './axes.ts'
 import { extentOf, joined, pointAt, wordsOf, type Draft } from './draft.ts'
 import { call, named, note, repeat, store, unrolled, when } from './statements.ts'

@@ -9,8 +9,8 @@
  */
 import { dim, type Dim } from '../../../dsl/dim.ts'
 import type { Axis, Node } from '../../../dsl/node.ts'
-import { addIndex, axisIndex, divIndex, modIndex, scaleIndex } from '../../affine.ts'
-import type { Index, Stmt } from '../../kernel.ts'
+import { addIndex, axisIndex, divIndex, modIndex, scaleIndex } from '../../kernel/affine.ts'
+import type { Index, Stmt } from '../../kernel/kernel.ts'
 import { depthFor, THREADS, type Contraction, type Product, type Tile } from './axes.ts'
 import { extentOf, joined, pointAt, type Draft } from './draft.ts'
 import { named, note, number, read, repeat, store, when } from './statements.ts'

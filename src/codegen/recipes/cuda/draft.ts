@@ -4,9 +4,9 @@
  */
 import { dim, literal, productDim, type Dim } from '../../../dsl/dim.ts'
 import type { Axis, Node, NodeOf } from '../../../dsl/node.ts'
-import { axisIndex, flatten, unflatten, whole } from '../../affine.ts'
-import { expressions, type Position } from '../../expression.ts'
-import type { Group, Stage } from '../../group.ts'
+import { axisIndex, flatten, unflatten, whole } from '../../kernel/affine.ts'
+import { expressions, type Position } from '../../kernel/expression.ts'
+import type { Group, Stage } from '../../fuse/group.ts'
 import {
   indicesOfAtom,
   partsOf,
@@ -19,7 +19,7 @@ import {
   type Space,
   type Stmt,
   type Storage,
-} from '../../kernel.ts'
+} from '../../kernel/kernel.ts'
 import { apply, assign, call, fold, read, register, repeat, store, unit } from './statements.ts'
 
 // ---------------------------------------------------------------------------------------- model

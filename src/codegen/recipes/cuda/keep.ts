@@ -1,8 +1,8 @@
 /** Where the values of a stage go: a register, shared memory, an output, or nowhere (computed again where needed). */
 import { dim } from '../../../dsl/dim.ts'
 import type { Node } from '../../../dsl/node.ts'
-import type { Position } from '../../expression.ts'
-import type { Expr, Index, Stmt } from '../../kernel.ts'
+import type { Position } from '../../kernel/expression.ts'
+import type { Expr, Index, Stmt } from '../../kernel/kernel.ts'
 import { axesBeside, type Draft } from './draft.ts'
 import { assign, read, register, store } from './statements.ts'
 import { bytesOf, onFirstLane, together, type Place } from './team.ts'

@@ -1,8 +1,8 @@
 /** Rows and cells: the stages of a group one after another, by a team of threads a row. */
 import { literal } from '../../../dsl/dim.ts'
 import type { Axis, Node, NodeOf } from '../../../dsl/node.ts'
-import type { Group, Stage } from '../../group.ts'
-import type { Stmt } from '../../kernel.ts'
+import type { Group, Stage } from '../../fuse/group.ts'
+import type { Stmt } from '../../kernel/kernel.ts'
 import { axesBeside, extentOf, joined, pointAt, wordsOf, type Draft } from './draft.ts'
 import { isWorthwhile, keepFor, settle, type Result } from './keep.ts'
 import { fitsShared, solveStage } from './solve.ts'

@@ -20,8 +20,8 @@ import {
   shiftIndex,
   subIndex,
   whole,
-} from '../../affine.ts'
-import type { Expr, Index, Stmt } from '../../kernel.ts'
+} from '../../kernel/affine.ts'
+import type { Expr, Index, Stmt } from '../../kernel/kernel.ts'
 import { isIdentityPlusSkew } from '../../lower-solve.ts'
 import { axesBeside, extentOf, joined, pointAt } from './draft.ts'
 import { keepFor, settle, type Result } from './keep.ts'

@@ -1,8 +1,8 @@
 /** Constructors of kernel statements: what the recipes for CUDA write again and again. */
 import { dim, type Dim } from '../../../dsl/dim.ts'
 import type { ReduceFn } from '../../../dsl/node.ts'
-import { whole } from '../../affine.ts'
-import type { Expr, Index, Loop, Role, Stmt } from '../../kernel.ts'
+import { whole } from '../../kernel/affine.ts'
+import type { Expr, Index, Loop, Role, Stmt } from '../../kernel/kernel.ts'
 
 type Body = ReadonlyArray<Stmt>
 

@@ -1,8 +1,8 @@
 /** The kernel of a streaming group: see `streams.ts`. */
 import { dim, literal, subDim } from '../../../dsl/dim.ts'
 import type { Axis, Node, ReduceFn } from '../../../dsl/node.ts'
-import { addIndex, axisIndex, divIndex, minIndex, modIndex, scaleIndex, whole } from '../../affine.ts'
-import type { Index, Stmt } from '../../kernel.ts'
+import { addIndex, axisIndex, divIndex, minIndex, modIndex, scaleIndex, whole } from '../../kernel/affine.ts'
+import type { Index, Stmt } from '../../kernel/kernel.ts'
 import { depthFor, THREADS, type Tile } from './axes.ts'
 import { extentOf, joined, pointAt, type Draft } from './draft.ts'
 import {

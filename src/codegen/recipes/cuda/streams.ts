@@ -9,7 +9,7 @@
  */
 import { literal } from '../../../dsl/dim.ts'
 import type { Axis, Node, NodeOf } from '../../../dsl/node.ts'
-import type { Group, Stage } from '../../group.ts'
+import type { Group, Stage } from '../../fuse/group.ts'
 import { axesBeside, extentOf } from './draft.ts'
 
 // ---------------------------------------------------------------------------------------- model

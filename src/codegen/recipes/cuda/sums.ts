@@ -4,9 +4,9 @@
  */
 import { dim } from '../../../dsl/dim.ts'
 import type { Axis, Node, NodeOf, ReduceFn } from '../../../dsl/node.ts'
-import { axisIndex, divIndex, modIndex, whole } from '../../affine.ts'
-import type { Position } from '../../expression.ts'
-import type { Expr, Index, Stmt } from '../../kernel.ts'
+import { axisIndex, divIndex, modIndex, whole } from '../../kernel/affine.ts'
+import type { Position } from '../../kernel/expression.ts'
+import type { Expr, Index, Stmt } from '../../kernel/kernel.ts'
 import { axesBeside, extentOf, joined, pointAt, smallExtent } from './draft.ts'
 import { keepFor, settle, type Keep, type Result } from './keep.ts'
 import { apply, call, fold, number, read, register, repeat, store, unit, unrolled, when } from './statements.ts'

@@ -8,9 +8,9 @@
  */
 import { dim, literal, mulDim, subDim, type Dim } from '../../../dsl/dim.ts'
 import type { Axis } from '../../../dsl/node.ts'
-import { addIndex, axisIndex, divIndex, minIndex, modIndex, whole } from '../../affine.ts'
-import type { Position } from '../../expression.ts'
-import type { Index, Stmt } from '../../kernel.ts'
+import { addIndex, axisIndex, divIndex, minIndex, modIndex, whole } from '../../kernel/affine.ts'
+import type { Position } from '../../kernel/expression.ts'
+import type { Index, Stmt } from '../../kernel/kernel.ts'
 import { extentOf, pointAt, type Draft } from './draft.ts'
 import { barrier, named, note, repeat, warpBarrier, when } from './statements.ts'
 

@@ -4,9 +4,9 @@
  */
 import { dim } from '../../../dsl/dim.ts'
 import type { Node } from '../../../dsl/node.ts'
-import { addIndex, axisIndex, divIndex, modIndex, scaleIndex, shiftIndex, whole } from '../../affine.ts'
-import type { Index, Stmt, Storage } from '../../kernel.ts'
-import { FRAGMENT } from '../../intrinsics/wmma.ts'
+import { addIndex, axisIndex, divIndex, modIndex, scaleIndex, shiftIndex, whole } from '../../kernel/affine.ts'
+import type { Index, Stmt, Storage } from '../../kernel/kernel.ts'
+import { FRAGMENT } from '../../kernel/intrinsics/wmma.ts'
 import { THREADS, type Contraction, type Tile } from './axes.ts'
 import { extentOf, joined, pointAt, type Draft } from './draft.ts'
 import { barrier, call, named, note, read, repeat, unrolled, when } from './statements.ts'

@@ -14,9 +14,9 @@ import {
   scaleIndex,
   shiftIndex,
   whole,
-} from '../../affine.ts'
-import type { Position } from '../../expression.ts'
-import type { Expr, Index, Stmt } from '../../kernel.ts'
+} from '../../kernel/affine.ts'
+import type { Position } from '../../kernel/expression.ts'
+import type { Expr, Index, Stmt } from '../../kernel/kernel.ts'
 import { THREADS, type Tile } from './axes.ts'
 import { extentOf, joined, pointAt, type Draft } from './draft.ts'
 import { apply, barrier, call, guard, named, number, read, repeat, store, unrolled } from './statements.ts'

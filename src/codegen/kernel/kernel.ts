@@ -1,11 +1,11 @@
 /**
- * The kernel IR: statements that read some buffers and write others. Immutable and printable; `interpret-kernel.ts`
+ * The kernel IR: statements that read some buffers and write others. Immutable and printable; `interpret.ts`
  * gives its meaning in f64, `verify.ts` what is well-formed. One IR for every target: kernels for gpu.js use the roles
  * grid, loop and reduce and literal sizes; C and CUDA use all of it, with sizes that stay symbols until the kernel runs.
  */
-import { symbolsOf, type Dim } from '../dsl/dim.ts'
-import type { DType } from '../dsl/dtype.ts'
-import type { ReduceFn } from '../dsl/node.ts'
+import { symbolsOf, type Dim } from '../../dsl/dim.ts'
+import type { DType } from '../../dsl/dtype.ts'
+import type { ReduceFn } from '../../dsl/node.ts'
 
 // ---------------------------------------------------------------------------------------- model
 

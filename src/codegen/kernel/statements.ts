@@ -1,5 +1,5 @@
 /** Loops and buffers of the kernel IR, as recipes write them. */
-import { dim, type Dim, type DimLike } from '../dsl/dim.ts'
+import { dim, type Dim, type DimLike } from '../../dsl/dim.ts'
 import { whole } from './affine.ts'
 import type { Buffer, Index, Loop, Role, Space, Stmt, Storage } from './kernel.ts'
 

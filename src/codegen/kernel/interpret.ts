@@ -3,7 +3,7 @@
  * block one after another between barriers, lanes one after another; that this order does not matter is what the
  * reports are for. Statements that hold a barrier run in step: all threads of the block (or warp) together.
  */
-import type { Dim, Sizes } from '../dsl/dim.ts'
+import type { Dim, Sizes } from '../../dsl/dim.ts'
 import { machineOf } from './interpret/machine.ts'
 import { PROLOGUE, WARP_SIZE, type Observe, type Report } from './interpret/memory.ts'
 import { intrinsic, type Lane, type View } from './intrinsics.ts'

@@ -1,7 +1,7 @@
 /** What was compiled, kernel by kernel: the data behind `explain`. */
-import type { Node } from '../dsl/node.ts'
-import type { Launch, Plan } from './plan.ts'
-import { count } from './sizes.ts'
+import type { Node } from '../../dsl/node.ts'
+import type { Launch, Plan } from '../gather/plan.ts'
+import { count } from '../sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
 

@@ -1,14 +1,14 @@
 /**
  * Cluster -> kernel in gather form: the expression of one cell, with reductions as loops that stand before it.
  */
-import type { Node, NodeOf } from '../dsl/node.ts'
-import { axisIndex } from './affine.ts'
-import { apply, expressions, type At, type Position } from './expression.ts'
-import type { Buffer, Expr, Kernel, Stmt } from './kernel.ts'
-import { bufferOf, gridOf, positionIn, type Layout } from './layout.ts'
-import { shareWork } from './share.ts'
-import { count, namesOf, sizeAlong } from './sizes.ts'
-import { loopOver, within } from './statements.ts'
+import type { Node, NodeOf } from '../../dsl/node.ts'
+import { axisIndex } from '../kernel/affine.ts'
+import { apply, expressions, type At, type Position } from '../kernel/expression.ts'
+import type { Buffer, Expr, Kernel, Stmt } from '../kernel/kernel.ts'
+import { bufferOf, gridOf, positionIn, type Layout } from '../kernel/layout.ts'
+import { shareWork } from '../kernel/share.ts'
+import { count, namesOf, sizeAlong } from '../sizes.ts'
+import { loopOver, within } from '../kernel/statements.ts'
 
 // ---------------------------------------------------------------------------------------- model
 

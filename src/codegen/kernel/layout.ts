@@ -3,11 +3,11 @@
  * row-major. Axes that a reader merges lie in one group where that is possible, otherwise the leading
  * axes are merged, so that the fastest extent stays long and its index plain.
  */
-import { dim, literal, productDim, type Dim } from '../dsl/dim.ts'
-import type { Node } from '../dsl/node.ts'
+import { dim, literal, productDim, type Dim } from '../../dsl/dim.ts'
+import type { Node } from '../../dsl/node.ts'
 import { axisIndex, flatten, unflatten, whole } from './affine.ts'
 import type { Buffer, Index } from './kernel.ts'
-import { dimAlong, namesOf, sizeAlong } from './sizes.ts'
+import { dimAlong, namesOf, sizeAlong } from '../sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
 

@@ -2,11 +2,11 @@
  * Graph node at a position -> expression: movement becomes index arithmetic, what is absent becomes guards, and guarded
  * reads are clamped, so that nothing is ever read outside a buffer. Sizes may be symbols.
  */
-import { addDim, subDim, type Dim } from '../dsl/dim.ts'
-import type { Node, NodeOf } from '../dsl/node.ts'
+import { addDim, subDim, type Dim } from '../../dsl/dim.ts'
+import type { Node, NodeOf } from '../../dsl/node.ts'
 import { clampIndex, dataIndex, flatten, isAtLeast, isAtMost, shiftIndex, unflatten, whole } from './affine.ts'
 import type { Expr, Index } from './kernel.ts'
-import { dimAlong, isEmpty, namesOf } from './sizes.ts'
+import { dimAlong, isEmpty, namesOf } from '../sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
 

@@ -2,10 +2,10 @@
  * What a program costs to launch and to move: kernels, and the bytes of every tensor that a kernel reads or writes, each
  * once a kernel. Reading a tile again within a kernel is not counted: caches are not modelled. All sizes are literal.
  */
-import { topological, type Node } from '../dsl/node.ts'
-import type { Program } from '../dsl/program.ts'
-import type { Fused } from './fuse.ts'
-import { count } from './sizes.ts'
+import { topological, type Node } from '../../dsl/node.ts'
+import type { Program } from '../../dsl/program.ts'
+import type { Fused } from '../fuse.ts'
+import { count } from '../sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
 

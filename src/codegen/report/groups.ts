@@ -1,12 +1,12 @@
 /** Reports of fused programs: one entry a group, as the targets with blocks run them. */
 import * as E from 'fp-ts/lib/Either.js'
-import { evalDim, type Dim, type Sizes } from '../dsl/dim.ts'
-import type { Node } from '../dsl/node.ts'
-import { rowOf } from '../dsl/primitive.ts'
-import { placeInArena, type Life } from './arena.ts'
-import type { Fused } from './fuse.ts'
-import { originOf } from './fuse/alias.ts'
-import { resultsOf, type Group } from './group.ts'
+import { evalDim, type Dim, type Sizes } from '../../dsl/dim.ts'
+import type { Node } from '../../dsl/node.ts'
+import { rowOf } from '../../dsl/primitive.ts'
+import { placeInArena, type Life } from '../arena.ts'
+import type { Fused } from '../fuse.ts'
+import { originOf } from '../fuse/alias.ts'
+import { resultsOf, type Group } from '../fuse/group.ts'
 import type { KernelReport, Report } from './report.ts'
 
 const BYTES = 4

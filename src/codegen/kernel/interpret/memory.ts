@@ -7,7 +7,7 @@
  * advances; within a warp, a second one that barriers and collective intrinsics of that warp advance. Of the reads
  * since the last barrier one is kept, and whether there were others.
  */
-import { roundToDType } from '../../dsl/dtype.ts'
+import { roundToDType } from '../../../dsl/dtype.ts'
 import type { Buffer } from '../kernel.ts'
 
 // ---------------------------------------------------------------------------------------- model

@@ -20,7 +20,7 @@ import {
   symbolsOf,
   type Dim,
   type DimLike,
-} from '../dsl/dim.ts'
+} from '../../dsl/dim.ts'
 import { showExpr, type Atom, type Expr, type Index, type Term } from './kernel.ts'
 
 const ZERO = dim(0)

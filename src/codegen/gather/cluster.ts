@@ -3,10 +3,10 @@
  * the kernels that read it. Movement is always an index map; a scalar function is inlined where that
  * repeats little work; a reduction never is, but takes its pointwise epilogue with it.
  */
-import { topological, type Node } from '../dsl/node.ts'
-import type { Program } from '../dsl/program.ts'
-import { scalarOp } from '../dsl/scalar.ts'
-import { count, namesOf, sizeAlong } from './sizes.ts'
+import { topological, type Node } from '../../dsl/node.ts'
+import type { Program } from '../../dsl/program.ts'
+import { scalarOp } from '../../dsl/scalar.ts'
+import { count, namesOf, sizeAlong } from '../sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
 

@@ -3,9 +3,9 @@
  * functions of them.
  */
 import * as E from 'fp-ts/lib/Either.js'
-import { evalDim, type Dim, type Sizes } from '../../dsl/dim.ts'
-import { roundToDType } from '../../dsl/dtype.ts'
-import { scalarOp } from '../../dsl/scalar.ts'
+import { evalDim, type Dim, type Sizes } from '../../../dsl/dim.ts'
+import { roundToDType } from '../../../dsl/dtype.ts'
+import { scalarOp } from '../../../dsl/scalar.ts'
 import { bodyOf, buffersOf, type Atom, type Expr, type Index, type Kernel, type Stmt } from '../kernel.ts'
 import {
   memoryOf,

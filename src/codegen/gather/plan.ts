@@ -1,13 +1,13 @@
 /** Clusters -> plan: the kernels in order, with the buffers they read and write. */
-import type { Node } from '../dsl/node.ts'
-import { rowOf } from '../dsl/primitive.ts'
-import type { Program } from '../dsl/program.ts'
+import type { Node } from '../../dsl/node.ts'
+import { rowOf } from '../../dsl/primitive.ts'
+import type { Program } from '../../dsl/program.ts'
 import { membersOf, type Clusters } from './cluster.ts'
-import { keyOfKernel, showKernel, type Kernel } from './kernel.ts'
-import { bufferOf, layoutOf, shapeOf, type Layout } from './layout.ts'
+import { keyOfKernel, showKernel, type Kernel } from '../kernel/kernel.ts'
+import { bufferOf, layoutOf, shapeOf, type Layout } from '../kernel/layout.ts'
 import { nest } from './nest.ts'
-import { printGpuJs, type Printed } from './print/gpujs.ts'
-import { count, namesOf, sizesOf } from './sizes.ts'
+import { printGpuJs, type Printed } from '../print/gpujs.ts'
+import { count, namesOf, sizesOf } from '../sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
 

@@ -3,9 +3,9 @@
  * known and indexed with as many indices as they have extents, literal extents where threads, lanes and local memory
  * need them, barriers where all threads pass. Run between passes in tests.
  */
-import { literal, type Dim } from '../dsl/dim.ts'
-import type { Fault } from '../dsl/fault.ts'
-import { scalarOp } from '../dsl/scalar.ts'
+import { literal, type Dim } from '../../dsl/dim.ts'
+import type { Fault } from '../../dsl/fault.ts'
+import { scalarOp } from '../../dsl/scalar.ts'
 import { intrinsic } from './intrinsics.ts'
 import { addIndex, isAtMost, literalIndex, subIndex, whole } from './affine.ts'
 import {

@@ -3,7 +3,7 @@
  * A stage's results are read by later stages at the same point of the outer axes; everything between a result and the
  * buffers or locals that it reads is inlined where it is needed.
  */
-import type { Axis, Node, NodeOf } from '../dsl/node.ts'
+import type { Axis, Node, NodeOf } from '../../dsl/node.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
