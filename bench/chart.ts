@@ -1,6 +1,7 @@
 /** The run as a chart: a bar for every rival of every case, in milliseconds on a logarithmic axis. Drawn by Vega. */
 import type { Form } from './case.ts'
 import type { Result } from './result.ts'
+import { showMs } from './table.ts'
 
 export interface Bar {
   readonly case: string
@@ -23,13 +24,13 @@ export const barsOf = ({ cases }: Pick<Result, 'cases'>): ReadonlyArray<Bar> =>
       case: title,
       who,
       ms: median,
-      label: `${median.toPrecision(3)} ms${ours === undefined || who === 'c' ? '' : `  (${(median / ours).toPrecision(2)} x)`}`,
+      label: `${showMs(median)} ms${ours === undefined || who === 'c' ? '' : `  (${(median / ours).toFixed(median / ours < 10 ? 1 : 0)} x)`}`,
     }))
   })
 
 const BAND = 14
 
-/** A Vega specification. Bars start at the decade below the shortest. */
+/** A Vega specification. Bars start at a decade that leaves the shortest one some length. */
 export const specification = (bars: ReadonlyArray<Bar>): object => {
   const names = [...new Set(bars.map((b) => b.case))]
   const who = [...new Set(bars.map((b) => b.who))]
@@ -45,7 +46,7 @@ export const specification = (bars: ReadonlyArray<Bar>): object => {
     return { case: name, line: ((own[0] ?? 0) + (own.at(-1) ?? 0)) / 2 }
   })
   const shortest = Math.min(...bars.map((b) => b.ms))
-  const low = 10 ** Math.floor(Math.log10(shortest))
+  const low = 10 ** Math.floor(Math.log10(shortest / 2))
   return {
     $schema: 'https://vega.github.io/schema/vega/v6.json',
     width: 560,

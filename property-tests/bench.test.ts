@@ -192,6 +192,6 @@ describe('tables and the chart', () => {
   it.skipIf(!vega)('is drawn', async () => {
     const drawn = await draw(barsOf({ cases: found }))
     expect(drawn).toHaveProperty('svg')
-    expect('svg' in drawn ? drawn.svg.match(/0\.0500 ms/g) : []).toHaveLength(1)
+    expect('svg' in drawn ? drawn.svg.match(/0\.050 ms/g) : []).toHaveLength(1)
   })
 })
