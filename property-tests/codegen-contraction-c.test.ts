@@ -1,6 +1,9 @@
 /** The printed contractions, compiled: at every width of vectors they keep to the oracle's bound for f32. */
 import * as E from 'fp-ts/lib/Either.js'
+import { pipe } from 'fp-ts/lib/function.js'
 import { describe, expect, it } from 'vitest'
+import { compileNow } from '../src/codegen/index.ts'
+import * as L from '../src/dsl/index.ts'
 import { evaluateBounded } from '../src/dsl/interpret.ts'
 import type { Node } from '../src/dsl/node.ts'
 import { keyOfKernel, type Kernel } from '../src/codegen/kernel/kernel.ts'
@@ -82,4 +85,37 @@ describe.skipIf(!hasCompiler)('contractions in C', () => {
     },
     120_000,
   )
+
+  it('panels too deep for the first-level cache, captured or not, at the edges of tiles', () => {
+    const [x, w, b] = [L.input('x', { i: 90, k: 700 }), L.input('w', { k: 700, j: 70 }), L.input('b', { j: 70 })]
+    const program = get(L.program('deep', { y: pipe(x, L.dot(w, 'k'), L.add(b)) }))
+    const wave = (name: string, dims: Readonly<Record<string, number>>, step: number) => [
+      name,
+      L.value(
+        dims,
+        Array.from({ length: Object.values(dims).reduce((n, d) => n * d, 1) }, (_, n) =>
+          Math.fround(Math.sin(step * n)),
+        ),
+      ),
+    ]
+    const values = Object.fromEntries([
+      wave('x', { i: 90, k: 700 }, 0.37),
+      wave('w', { k: 700, j: 70 }, 0.91),
+      wave('b', { j: 70 }, 1.3),
+    ]) as L.Values
+    const { value, bound } = get(evaluateBounded(program, values)).outputs['y']!
+    for (const names of [[], ['w'], ['x'], ['x', 'w']]) {
+      const frozen = Object.fromEntries(Object.entries(values).filter(([n]) => names.includes(n)))
+      const given = Object.fromEntries(
+        Object.entries(values).flatMap(([n, v]) =>
+          names.includes(n) ? [] : [[n, Float32Array.from(v.data)] as const],
+        ),
+      )
+      const y = get(get(compileNow(program, { target: 'c', frozen })).runNow(given))['y']!
+      expect(
+        [...value.data].findIndex((v, n) => !(Math.abs(y[n]! - v) <= bound[n]!)),
+        names.join(),
+      ).toBe(-1)
+    }
+  })
 })

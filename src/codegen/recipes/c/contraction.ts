@@ -120,6 +120,13 @@ export const contractionC = (group: Group, { width, isFrozen }: Options): Contra
     at: isKept ? [subIndex(m, m0), subIndex(n, n0)] : [subIndex(m, i), subIndex(n, j)],
   })
 
+  /**
+   * Rows outside, columns inside: a panel of columns that does not stay in the first-level cache beside one of rows
+   * is better streamed against a panel of rows that does, where all columns stay in the second level.
+   */
+  const depth = Math.max(0, ...runs.map((r) => literal(r.over.size) ?? Infinity))
+  const isRowsFirst = !isKept && wide * depth > STAYS.first && block.columns * depth <= STAYS.second
+
   // ---- operands
   interface Source {
     readonly operand: Operand
@@ -150,9 +157,11 @@ export const contractionC = (group: Group, { width, isFrozen }: Options): Contra
         return { operand: o, pack: () => [], panel: (f, p) => ({ place: place(f, p), step: whole(size) }) }
       }
       const longest = isKept ? PIECE : literal(o.over.size)!
-      const count = o.side === 'rows' ? block.rows : size
+      const isWhole = o.side === 'rows' || isRowsFirst
+      const count = !isWhole ? size : o.side === 'rows' ? block.rows : block.columns
       const name = w.scratch(o.side === 'rows' ? 'left' : 'right', [dim(count * longest)])
-      const start = (first: Index): Index => (o.side === 'rows' ? scaleIndex(longest, subIndex(first, m0)) : whole(0))
+      const start = (first: Index): Index =>
+        isWhole ? scaleIndex(longest, subIndex(first, o.side === 'rows' ? m0 : n0)) : whole(0)
       const value = valueOf(o, cut, w)
       const pack: Source['pack'] = (first, p) =>
         shareWork(
@@ -273,15 +282,22 @@ export const contractionC = (group: Group, { width, isFrozen }: Options): Contra
         ...columnTiles((j) => rowTiles((i) => epilogue(i, j))),
       ]
     const pieces = runs.map((r) => pieceOf(r.over, w))
+    const tileOf = (i: Index, j: Index): ReadonlyArray<Stmt> => [
+      ...clear(all.filter(isAbsent)),
+      ...runs.flatMap((r, x) => r.steps.flatMap((s) => multiply(s, i, j, pieces[x]!))),
+      ...epilogue(i, j),
+    ]
+    if (isRowsFirst)
+      return [
+        ...runs.flatMap((r, x) => packRows(r.steps, pieces[x]!)),
+        ...columnTiles((j) => runs.flatMap((r, x) => packColumns(r.steps, j, pieces[x]!))),
+        ...rowTiles((i) => columnTiles((j) => tileOf(i, j))),
+      ]
     return [
       ...runs.flatMap((r, x) => packRows(r.steps, pieces[x]!)),
       ...columnTiles((j) => [
         ...runs.flatMap((r, x) => packColumns(r.steps, j, pieces[x]!)),
-        ...rowTiles((i) => [
-          ...clear(all.filter(isAbsent)),
-          ...runs.flatMap((r, x) => r.steps.flatMap((s) => multiply(s, i, j, pieces[x]!))),
-          ...epilogue(i, j),
-        ]),
+        ...rowTiles((i) => tileOf(i, j)),
       ]),
     ]
   })()
@@ -296,6 +312,9 @@ export const contractionC = (group: Group, { width, isFrozen }: Options): Contra
   const kernel: Kernel = { name: group.name, params: w.params, outputs: w.outputs, locals: w.locals, body }
   return { kernel, args: w.args, results: group.stored }
 }
+
+/** floats that stay in a core's caches beside what streams by */
+const STAYS = { first: 10 * 1024, second: 2 ** 18 } as const
 
 /** the end of a tile of n that begins at i */
 const endOf = (i: Index, n: number, size: Dim): Index => {
