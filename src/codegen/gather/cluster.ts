@@ -5,7 +5,7 @@
  */
 import { topological, type Node } from '../../dsl/node.ts'
 import type { Program } from '../../dsl/program.ts'
-import { scalarOp } from '../../dsl/scalar.ts'
+import { ownCost, usersOf } from '../fuse/costs.ts'
 import { count, namesOf, sizeAlong } from '../sizes.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -29,30 +29,6 @@ const isReduction = (n: Node): boolean => n.op === 'reduce' || n.op === 'dot'
 const isLeaf = (n: Node): boolean => n.op === 'input' || n.op === 'const' || n.op === 'iota'
 
 // ------------------------------------------------------------------------------------- analyses
-
-const usersOf = (nodes: ReadonlyArray<Node>): ReadonlyMap<Node, ReadonlyArray<Node>> => {
-  const users = new Map<Node, Node[]>(nodes.map((n) => [n, []]))
-  for (const n of nodes) for (const a of new Set(n.args)) users.get(a)!.push(n)
-  return users
-}
-
-/** what one element costs beyond reading: scalar work, guards of pads and concats, index arithmetic of merges */
-const ownCost = (n: Node): number => {
-  switch (n.op) {
-    case 'map':
-      return scalarOp(n.attrs.fn)?.flops ?? 1
-    case 'cast':
-      return 1
-    case 'pad':
-      return 2
-    case 'concat':
-      return 2 * n.args.length
-    case 'gather':
-      return 4
-    default:
-      return 0
-  }
-}
 
 /** how many terms a reduction adds up */
 const terms = (n: Node): number => {

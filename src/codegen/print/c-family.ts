@@ -32,6 +32,14 @@ export type Lines = ReadonlyArray<string>
 export type LoopStmt = Extract<Stmt, { readonly kind: 'for' }>
 export type CallStmt = Extract<Stmt, { readonly kind: 'call' }>
 
+/** Functions of both preludes that keep NaN; the rows' fmaxf, fminf and comparisons drop it. */
+export const keepsNaN: Readonly<Record<string, Spelling>> = {
+  max: (a, b) => `larger(${a}, ${b})`,
+  min: (a, b) => `smaller(${a}, ${b})`,
+  or: (a, b) => `larger(${a}, ${b})`,
+  sign: (a) => `signum(${a})`,
+}
+
 export interface Dialect {
   /** 64-bit whole numbers */
   readonly long: string

@@ -15,6 +15,7 @@ import {
   countType,
   elementsOf,
   indent,
+  keepsNaN,
   printerFor,
   symbolNames,
   type Dialect,
@@ -27,17 +28,9 @@ import { hostC } from './c/host.ts'
 
 // ------------------------------------------------------------------------------------ the dialect
 
-/** these propagate NaN; the rows' fmaxf, fminf and comparisons drop it */
-const own: Readonly<Record<string, Spelling>> = {
-  max: (a, b) => `larger(${a}, ${b})`,
-  min: (a, b) => `smaller(${a}, ${b})`,
-  or: (a, b) => `larger(${a}, ${b})`,
-  sign: (a) => `signum(${a})`,
-}
-
 export const spellC = (fn: string): Spelling => {
   const spell = scalarOp(fn)?.spell
-  return own[fn] ?? (typeof spell === 'function' ? spell : (spell?.c ?? (() => '__builtin_nanf("")')))
+  return keepsNaN[fn] ?? (typeof spell === 'function' ? spell : (spell?.c ?? (() => '__builtin_nanf("")')))
 }
 
 export const floatC = (x: number): string => {

@@ -12,6 +12,7 @@ import {
   block,
   elementsOf,
   indent,
+  keepsNaN,
   loopHead,
   printerFor,
   symbolNames,
@@ -26,12 +27,9 @@ export { blocksAt, launchOf, showGrid, type CudaLaunch, type Grid } from './cuda
 
 // -------------------------------------------------------------------------------------- dialect
 
-/** these keep NaN; the rows' fmaxf, fminf and comparisons drop it */
+/** spelt otherwise than in the rows */
 const own: Readonly<Record<string, Spelling>> = {
-  max: (a, b) => `larger(${a}, ${b})`,
-  min: (a, b) => `smaller(${a}, ${b})`,
-  or: (a, b) => `larger(${a}, ${b})`,
-  sign: (a) => `signum(${a})`,
+  ...keepsNaN,
   select: (a, b, c) => `(${condition(a)} ? ${b} : ${c})`,
 }
 
