@@ -48,6 +48,13 @@ describe('targets', () => {
     executable.dispose()
   })
 
+  test('a program that was disposed of says so', async () => {
+    const executable = get(await compile(doubled, { target: 'auto', sizes: { n: 2 } })())
+    get(executable.runNow(inputs))
+    executable.dispose()
+    if (executable.target === 'c') expect(faultOf(executable.runNow(inputs))).toMatch(/disposed of/)
+  })
+
   test('the cpu backend on request, and it says so', async () => {
     const executable = get(await compile(doubled, { target: 'gpujs', mode: 'cpu', sizes: { n: 2 } })())
     expect(executable.target).toBe('gpujs (cpu)')

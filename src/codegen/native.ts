@@ -82,6 +82,22 @@ const fault = (e: unknown): NonEmptyArray<Fault> => [
   { at: 'c', expected: 'the program to run', actual: e instanceof Error ? e.message : String(e) },
 ]
 
+/** panels are filled before anything runs; what only they need is let go */
+const fillPanels = (
+  { packed: all }: Schedule,
+  panels: ReadonlyMap<string, Float32Array>,
+  givens: Givens,
+  kernels: KernelsC,
+  sizes: Sizes,
+): void => {
+  for (const { packed, kernel } of all) {
+    const sources = packed.args.map(givens.captured)
+    const buffers = [...sources, panels.get(packed.key)!].map(addressOf)
+    kernels.bind([{ kernel, buffers }], sizes, 1).run()
+    sources.length = 0 // held until here: addresses alone would let them be collected
+  }
+}
+
 /** every value's address, and what a run has to change */
 const bindProgram = (
   bound: Program,
@@ -131,22 +147,12 @@ const bindProgram = (
     made.forEach((node) => enter({ kind: 'node', node }))
     return { kernel, buffers: table.slice(from) }
   })
-  // panels are filled before anything runs; what only they needed is let go
-  kernels
-    .bind(
-      schedule.packed.map(({ packed, kernel }) => ({
-        kernel,
-        buffers: [...packed.args.map((n) => addressOf(capturedAt(n))), addressOf(panels.get(packed.key)!)],
-      })),
-      sizes,
-      1,
-    )
-    .run()
+  fillPanels(schedule, panels, givens, kernels, sizes)
   const main = kernels.bind(launches, sizes, threads)
   const uploads = [...changing].filter(([n]) => n.op === 'input').map(([node, at]): Changing => ({ node, at }))
   const made = [...changing].filter(([n]) => n.op !== 'input').map(([node, at]): Changing => ({ node, at }))
-  // what a run points to, and memory that addresses point to without JavaScript knowing
-  const kept = { arena, captured, panels }
+  // addresses in the tables do not keep what they point to: this does, until the program is disposed of
+  let memory: ReadonlyArray<Float32Array> | undefined = [arena, ...captured.values(), ...panels.values()]
 
   /** the caller's array for a value that is an output as it lies */
   const straight = new Map<Node, string>()
@@ -168,7 +174,6 @@ const bindProgram = (
     for (const m of made)
       arrays.set(m.node, enterAll(m, straightInto(m.node, into) ?? new Float32Array(sizeOf(m.node))))
     main.run(seconds)
-    if (kept.arena.length === 0) return {}
     const taken = new Set<Node>()
     return Object.fromEntries(
       outputs.map(({ name, node }, i): readonly [string, Float32Array] => {
@@ -189,7 +194,8 @@ const bindProgram = (
     )
   }
   const promised = bound.outputs.map((o) => o.node)
-  const attempt = <A>(f: () => A): Checked<A> => E.tryCatch(f, fault)
+  const attempt = <A>(f: () => A): Checked<A> =>
+    memory === undefined ? E.left(fault('it was disposed of')) : E.tryCatch(f, fault)
   const runNow = (inputs: Arrays, into?: Results): Checked<Results> =>
     E.flatMap(checkInto(lengths, into), (arrays) =>
       E.flatMap(givens.of(inputs), (g) => attempt(() => execute(g, arrays))),
@@ -206,7 +212,9 @@ const bindProgram = (
           return seconds
         }),
       ),
-    // the object stays: another executable may have loaded it; memory goes with the closure
-    dispose: () => undefined,
+    // the object stays: another executable may have loaded it
+    dispose: () => {
+      memory = undefined
+    },
   }
 }
