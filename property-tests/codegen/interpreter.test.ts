@@ -234,6 +234,32 @@ test('mma and pack mean what their formulas say', () => {
   expect([...outputs[0]!]).toEqual(want)
 })
 
+test('mmaRows means what its formula says, rows that end early included', () => {
+  const [mr, rows, columns, depth] = [4, 3, 2, 5]
+  const from = Array.from({ length: 40 }, (_, v) => v + 1)
+  const place = (b: string) => ({ buffer: b, at: [whole(0)] })
+  const k: Kernel = {
+    name: 'rows',
+    params: [buffer('x', [dim(40)]), buffer('b', [dim(40)])],
+    outputs: [buffer('out', [dim(rows * columns)])],
+    locals: [],
+    body: [0, 1].map((accumulate) => ({
+      kind: 'call',
+      intrinsic: 'mmaRows',
+      places: [place('x'), place('b'), place('out')],
+      ints: [8, mr, columns, rows, depth, 7, 3, columns, accumulate].map((v) => whole(v)),
+    })),
+  }
+  expect(verifyKernel(k)).toEqual([])
+  const { outputs, reports } = runKernel(k, [from, from])
+  expect(reports).toEqual([])
+  const want = Array.from({ length: rows * columns }, (_, c) => {
+    const [r, s] = [Math.floor(c / columns), c % columns]
+    return [0, 1, 2, 3, 4].reduce((sum, d) => sum + 2 * from[r * 7 + d]! * from[d * 3 + s]!, 0)
+  })
+  expect([...outputs[0]!]).toEqual(want)
+})
+
 test('what is stored in f16 and bf16 is rounded to it', () => {
   const k = (dtype: 'f16' | 'bf16'): Kernel => ({
     ...one(blocks([store('out', [i], read('a', i))])),

@@ -5,11 +5,17 @@
 import { intrinsicsC } from './intrinsics/c.ts'
 import { intrinsicsCuda } from './intrinsics/cuda.ts'
 import type { Intrinsic } from './intrinsics/row.ts'
+import { intrinsicsRowsC } from './intrinsics/rows-c.ts'
 import { intrinsicsSolveC } from './intrinsics/solve-c.ts'
 
 export type { Intrinsic, Lane, View } from './intrinsics/row.ts'
 
-export const intrinsics: ReadonlyArray<Intrinsic> = [...intrinsicsC, ...intrinsicsSolveC, ...intrinsicsCuda]
+export const intrinsics: ReadonlyArray<Intrinsic> = [
+  ...intrinsicsC,
+  ...intrinsicsRowsC,
+  ...intrinsicsSolveC,
+  ...intrinsicsCuda,
+]
 
 const byName = new Map(intrinsics.map((i) => [i.name, i]))
 export const intrinsic = (name: string): Intrinsic | undefined => byName.get(name)

@@ -90,7 +90,7 @@ interface Strides {
 
 const PROBE = { i: 'probe_i', k: 'probe_k' } as const
 
-const positions = (over: Side, k: Index): ReadonlyArray<Index> =>
+export const positions = (over: Side, k: Index): ReadonlyArray<Index> =>
   unflatten(
     k,
     over.axes.map((a) => a.size),
@@ -133,6 +133,10 @@ const leaning = (e: Expr, shapeOf: Surroundings['shapeOf']): number =>
     if (s === undefined || s.i.key === '0' || s.k.key === '0') return n
     return n + (s.i.key === '1' ? 1 : 0) - (s.k.key === '1' ? 1 : 0)
   }, 0)
+
+/** whether vectors of elements are read rather along i than along k */
+export const isAlongRows = (value: Value, extent: Dim, over: Side, shapeOf: Surroundings['shapeOf']): boolean =>
+  leaning(probed({ value, extent, over }), shapeOf) > 0
 
 // ------------------------------------------------------------------------------------- the pass
 
