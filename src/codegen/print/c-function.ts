@@ -41,6 +41,12 @@ export const floatC = (x: number): string => {
   return x < 0 || Object.is(x, -0) ? `(${Object.is(x, -0) ? '-0.0f' : number})` : number
 }
 
+/** a step outside of the lanes, of a register that is filled across them, goes into the first one */
+const foldOne = ({ register, fn, value }: Stmt & { readonly kind: 'fold' }, p: Printer): Lines => {
+  const first = `${partialName(register)}[0]`
+  return [`${first} = ${p.dialect.combine[fn](first, p.expr(value))};`]
+}
+
 /** one a kernel: it knows which registers are filled across lanes, and numbers its own names */
 const dialectFor = (k: Kernel, width: number): Dialect => {
   const across = foldedAcross(k.body)
@@ -68,7 +74,12 @@ const dialectFor = (k: Kernel, width: number): Dialect => {
         return across.has(s.register) ? [`vf ${partialName(s.register)} = bc(${p.dialect.unit[s.fn]});`] : undefined
       if (across.size === 0)
         return s.kind === 'for' && isVectorLoop(s) ? printVectorLoop(s, p, width, fresh) : undefined
-      const lines = s.kind === 'for' && isVectorLoop(s) ? printVectorLoop(s, p, width, fresh) : p.plain(s)
+      const lines =
+        s.kind === 'for' && isVectorLoop(s)
+          ? printVectorLoop(s, p, width, fresh)
+          : s.kind === 'fold' && across.has(s.register)
+            ? foldOne(s, p)
+            : p.plain(s)
       // a register whose unit stands in this list is whole behind the last statement that folds into it
       const later = new Set(body.slice(at + 1).flatMap((b) => [...folds(b)]))
       const units = new Map(body.slice(0, at).flatMap((b) => (b.kind === 'unit' ? [[b.register, b.fn] as const] : [])))
