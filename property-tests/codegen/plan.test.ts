@@ -124,7 +124,7 @@ describe('the arena', () => {
     const results = new Set(fused.program.outputs.map((o) => originOf(o.node)))
     const sizeOf = (n: Node): number => E.getOrElse(() => NaN)(evalDim(elementsOf(n), larger))
     const lived = livesOf(schedule, (n) => results.has(n), sizeOf)
-    const { offsets, size } = placeValues(lived)
+    const { offsets, size } = placeValues(lived, schedule.takes)
     const meet = lived.flatMap((a, i) =>
       lived.slice(0, i).filter((b) => {
         const [x, y] = [offsets.get(a.node)!, offsets.get(b.node)!]

@@ -69,7 +69,7 @@ export const compileNative = (
     E.bind('compiler', () => findCompiler()),
     E.let('givens', ({ bound, known, stages }) => givensOf(bound, stages.split, known, 'c', sizes)),
     E.let('schedule', ({ stages, givens, compiler }) =>
-      scheduleOf(stages.fused, { width: compiler.widest, isFrozen: givens.isCaptured }),
+      scheduleOf(stages.fused, { width: compiler.widest, hasTiles: compiler.hasTiles, isFrozen: givens.isCaptured }),
     ),
     E.bind('kernels', ({ schedule }) => loadKernels(schedule.kernels, { threads: threads > 1 })),
     E.map(({ bound, stages, givens, schedule, kernels }): Native => {
@@ -114,7 +114,7 @@ const bindProgram = (
   const results = [...new Set(outputs.map((o) => originOf(o.node)).filter((n) => n.op !== 'input' && n.op !== 'const'))]
   const isResult: ReadonlySet<Node> = new Set(results)
   const lived = livesOf(schedule, (n) => isResult.has(n), sizeOf)
-  const { offsets, size } = placeValues(lived)
+  const { offsets, size } = placeValues(lived, schedule.takes)
 
   // memory that stays: the arena, captured values, panels
   const arena = floats(size)

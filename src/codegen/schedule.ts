@@ -6,6 +6,8 @@ import { productDim, type Dim } from '../dsl/dim.ts'
 import type { Node } from '../dsl/node.ts'
 import { onceForAlike } from './alike.ts'
 import { placeInArena, type Life } from './arena.ts'
+import { originOf } from './fuse/alias.ts'
+import { aliasedIn, lettingAlias, placeOf, takesOf, type Run, type Takes } from './in-place.ts'
 import type { Fused } from './fuse.ts'
 import type { Group } from './fuse/group.ts'
 import { keyOfKernel, type Kernel } from './kernel/kernel.ts'
@@ -25,6 +27,8 @@ export interface Call {
 export interface Schedule {
   /** kernels that differ in more than their names: equal ones are compiled once */
   readonly kernels: ReadonlyArray<Kernel>
+  /** results that take the place of an operand */
+  readonly takes: Takes
   /** panels of operands that never change, filled once */
   readonly packed: ReadonlyArray<{ readonly packed: Packed; readonly kernel: number }>
   readonly launches: ReadonlyArray<ReadonlyArray<Call>>
@@ -53,8 +57,21 @@ export const scheduleOf = (fused: Fused, options: Options): Schedule => {
       return { kernel: numberOf(kernel), group, args, results }
     }),
   )
-  return { kernels, packed: [...packed.values()], launches }
+  const kept = new Set(fused.program.outputs.map((o) => originOf(o.node)))
+  const runs = launches.map((calls) => calls.map((c) => runOf(c, kernels)))
+  const takes = takesOf(runs, (n) => kept.has(n))
+  const aliased = kernels.map(() => new Set<string>())
+  launches.forEach((calls, i) =>
+    calls.forEach((c, j) => aliasedIn(runs[i]![j]!, takes).forEach((name) => aliased[c.kernel]!.add(name))),
+  )
+  return { kernels: kernels.map((k, i) => lettingAlias(k, aliased[i]!)), takes, packed: [...packed.values()], launches }
 }
+
+const runOf = ({ kernel, args, results }: Call, kernels: ReadonlyArray<Kernel>): Run => ({
+  kernel: kernels[kernel]!,
+  args: args.map((a) => (a.kind === 'node' ? a.node : undefined)),
+  results,
+})
 
 /** Elements of a value, as a size. */
 export const elementsOf = (n: Node): Dim => productDim(n.type.dims.map((d) => d.size))
@@ -85,10 +102,36 @@ export const livesOf = (
   }))
 }
 
+/** Values that lie in one place, one after the other in it: what takes an operand's place lives on in it. */
+export interface Shared {
+  readonly nodes: ReadonlyArray<Node>
+  readonly life: Life
+}
+
+/** The lives of places: those of all values that lie in one, put together. */
+export const sharedLives = (lived: ReadonlyArray<Lived>, takes: Takes): ReadonlyArray<Shared> => {
+  const places = new Map<Node, Shared>()
+  for (const { node, life } of lived) {
+    const place = placeOf(node, takes)
+    const known = places.get(place)
+    places.set(place, {
+      nodes: [...(known?.nodes ?? []), node],
+      life: {
+        size: life.size,
+        from: Math.min(known?.life.from ?? life.from, life.from),
+        to: Math.max(known?.life.to ?? life.to, life.to),
+      },
+    })
+  }
+  return [...places.values()]
+}
+
 /** Where each value lies, in floats, and how large the arena is. */
 export const placeValues = (
   lived: ReadonlyArray<Lived>,
+  takes: Takes,
 ): { readonly offsets: ReadonlyMap<Node, number>; readonly size: number } => {
-  const { offsets, size } = placeInArena(lived.map((l) => l.life))
-  return { offsets: new Map(lived.map((l, i) => [l.node, offsets[i]!])), size }
+  const shared = sharedLives(lived, takes)
+  const { offsets, size } = placeInArena(shared.map((s) => s.life))
+  return { offsets: new Map(shared.flatMap((s, i) => s.nodes.map((n) => [n, offsets[i]!] as const))), size }
 }

@@ -6,6 +6,7 @@
 import type { Dim, Sizes } from '../../dsl/dim.ts'
 import { machineOf } from './interpret/machine.ts'
 import { PROLOGUE, WARP_SIZE, type Observe, type Report } from './interpret/memory.ts'
+import type { Pair } from './in-place.ts'
 import { intrinsic, type Lane, type View } from './intrinsics.ts'
 import { bodyOf, type Kernel, type Loop, type Stmt } from './kernel.ts'
 
@@ -45,14 +46,18 @@ const isBlocks = (s: Stmt): s is Stmt & { readonly kind: 'for' } =>
 
 // ------------------------------------------------------------------------------------- the run
 
-/** `inputs` in order of the kernel's parameters; `sizes` of its symbols; `observe` sees every access. */
+/**
+ * `inputs` in order of the kernel's parameters; `sizes` of its symbols; `observe` sees every access; `inPlace`: results
+ * that lie where an operand does.
+ */
 export const runKernel = (
   k: Kernel,
   inputs: ReadonlyArray<ArrayLike<number>>,
   sizes: Sizes = {},
   observe?: Observe,
+  inPlace: ReadonlyArray<Pair> = [],
 ): Run => {
-  const machine = machineOf(k, inputs, sizes, observe)
+  const machine = machineOf(k, inputs, sizes, observe, inPlace)
   const { clock, tell, size, memory, slot, index, expr, flatIn, get, set: assign } = machine
 
   const each =

@@ -132,6 +132,8 @@ export interface Kernel {
   readonly locals: ReadonlyArray<Buffer>
   /** several `block` nests at the top: independent bodies in one launch, told apart by block index */
   readonly body: ReadonlyArray<Stmt>
+  /** parameters and outputs that some launch lets lie in one place (see `in-place.ts`): printed without `restrict` */
+  readonly mayAlias?: ReadonlySet<string>
 }
 
 // ---------------------------------------------------------------------------------- combinators

@@ -156,9 +156,10 @@ export const printFunctionC = (k: Kernel, width: number, name = k.name): Functio
   const p = printerFor(k, dialectFor(k, width))
   const names = symbolNames(k)
   const symbols = symbolsOfKernel(k)
+  const pointer = (b: Buffer): string => (k.mayAlias?.has(b.name) === true ? '*' : '*RESTRICT ')
   const parameters = [
-    ...k.params.map((b) => `const float *RESTRICT ${b.name}`),
-    ...k.outputs.map((b) => `float *RESTRICT ${b.name}`),
+    ...k.params.map((b) => `const float ${pointer(b)}${b.name}`),
+    ...k.outputs.map((b) => `float ${pointer(b)}${b.name}`),
     'float *RESTRICT scratch',
     ...symbols.map((s) => `long ${names.get(s)!}`),
     'long begin',

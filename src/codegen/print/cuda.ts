@@ -245,10 +245,10 @@ const nestedChoice = (nests: ReadonlyArray<Nest>, notes: Lines, p: Printer): Lin
 }
 
 export const signatureOf = (k: Kernel): string => {
-  const pointers = [
-    ...k.params.map((b) => `const ${TYPE[b.dtype]} *__restrict__ ${b.name}`),
-    ...k.outputs.map((b) => `${TYPE[b.dtype]} *__restrict__ ${b.name}`),
-  ]
+  // without it loads of an operand that a result takes the place of do not go through the read-only cache
+  const pointer = (b: Buffer): string =>
+    `${TYPE[b.dtype]} *${k.mayAlias?.has(b.name) === true ? '' : '__restrict__ '}${b.name}`
+  const pointers = [...k.params.map((b) => `const ${pointer(b)}`), ...k.outputs.map(pointer)]
   const sizes = [...symbolNames(k).values()].map((n) => `int ${n}`)
   const { block: threads } = launchOf(k)
   // one block at least: without it the compiler saves registers for more blocks a processor, and may spill for them

@@ -6,9 +6,11 @@ import * as E from 'fp-ts/lib/Either.js'
 import { evalDim, type Dim, type Sizes } from '../../../dsl/dim.ts'
 import { roundToDType } from '../../../dsl/dtype.ts'
 import { scalarOp } from '../../../dsl/scalar.ts'
+import type { Pair } from '../in-place.ts'
 import { bodyOf, buffersOf, type Atom, type Expr, type Index, type Kernel, type Stmt } from '../kernel.ts'
 import {
   memoryOf,
+  memoryUnder,
   PROLOGUE,
   WARP_SIZE,
   type Clock,
@@ -64,6 +66,7 @@ export const machineOf = (
   inputs: ReadonlyArray<ArrayLike<number>>,
   sizes: Sizes,
   observe?: Observe,
+  inPlace: ReadonlyArray<Pair> = [],
 ): Machine => {
   const reports = new Map<string, Report>()
   const tell: Tell = (kind, what) => {
@@ -87,6 +90,10 @@ export const machineOf = (
       return [b.name, memoryOf(b, b.shape.map(whole), given, threads, clock, tell, observe)]
     }),
   )
+  for (const { operand, result } of inPlace) {
+    const [under, over] = [memories.get(operand), memories.get(result)]
+    if (under !== undefined && over !== undefined) memories.set(operand, memoryUnder(under, over, observe, clock))
+  }
   const slotOf = new Map([...new Set(namesIn(k.body))].map((n, i) => [n, i]))
   const slots = slotOf.size
   const registers = new Float64Array(slots * threads).fill(NaN)

@@ -12,7 +12,7 @@ import type { Buffer } from '../kernel.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
-export type ReportKind = 'bounds' | 'unwritten' | 'race' | 'divergence' | 'range' | 'readonly' | 'unknown'
+export type ReportKind = 'bounds' | 'unwritten' | 'overwritten' | 'race' | 'divergence' | 'range' | 'readonly' | 'unknown'
 
 /** Something that a correct kernel never does. */
 export interface Report {
@@ -48,6 +48,8 @@ export interface Memory {
   readonly length: number
   /** the data, of global buffers */
   readonly data: Float64Array
+  /** a read of an operand whose place this buffer takes: of what lay here before, and no longer does once it was written */
+  readonly under: (flat: number, lay: number, what: string) => number
 }
 
 /** the block of statements that stand before all blocks */
@@ -197,6 +199,13 @@ export const memoryOf = (
       byBlock.read(i)
       return data[place(i)]!
     },
+    under: (i, lay, what) => {
+      byThread.read(i)
+      byBlock.read(i)
+      if (!isWritten(i)) return lay
+      tell('overwritten', what)
+      return data[i]!
+    },
     write: (i, value) => {
       if (given !== undefined) {
         tell('readonly', name(i))
@@ -210,3 +219,12 @@ export const memoryOf = (
     },
   }
 }
+
+/** A parameter in the place that a result takes: what it holds is there until the result is written. */
+export const memoryUnder = (operand: Memory, result: Memory, observe: Observe | undefined, clock: Clock): Memory => ({
+  ...operand,
+  read: (i) => {
+    observe?.(operand.buffer.name, i, 0, clock)
+    return result.under(i, operand.data[i] ?? NaN, showAt(operand.buffer, operand.shape, i))
+  },
+})

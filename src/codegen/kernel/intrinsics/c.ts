@@ -167,7 +167,14 @@ export const intrinsicsC: ReadonlyArray<Intrinsic> = [
     formula: 'to[k p + i] = i < valid ? from[i si + k sk] : 0, i < p, k < depth',
     places: [
       { name: 'to', access: 'write' },
-      { name: 'from', access: 'read' },
+      {
+        name: 'from',
+        access: 'read',
+        reach: ([, valid, depth, si, sk]) => [
+          { step: si!, count: valid! },
+          { step: sk!, count: depth! },
+        ],
+      },
     ],
     ints: ['p', 'valid', 'depth', 'si', 'sk'],
     scope: 'thread',

@@ -1,4 +1,5 @@
 /** Intrinsics of the CUDA target: reductions over a warp, four floats at a time. */
+import { whole } from '../affine.ts'
 import { intrinsicsWmma } from './wmma.ts'
 import { WARP, type Intrinsic, type Lane } from './row.ts'
 
@@ -34,8 +35,8 @@ const four = (name: string, text: string): Intrinsic => ({
   name,
   formula: 'to[i] = from[i], i < 4',
   places: [
-    { name: 'to', access: 'write' },
-    { name: 'from', access: 'read' },
+    { name: 'to', access: 'write', reach: () => [{ step: whole(1), count: whole(4) }] },
+    { name: 'from', access: 'read', reach: () => [{ step: whole(1), count: whole(4) }] },
   ],
   ints: [],
   scope: 'thread',

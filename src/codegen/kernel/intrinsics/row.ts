@@ -1,4 +1,5 @@
 /** A row of the table of intrinsics: what a `call` means, and the text behind it on each target. */
+import type { Index } from '../kernel.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -14,11 +15,24 @@ export interface Lane {
   readonly ints: ReadonlyArray<number>
 }
 
+/** elements at `step` apart, `count` of them at most: indices over what the call passes */
+export interface Reach {
+  readonly step: Index
+  readonly count: Index
+}
+
+/** a buffer that is passed; `reach`: all that is read or written of it, from the place on; none: nothing is known */
+interface Passed {
+  readonly name: string
+  readonly access: 'read' | 'write' | 'update'
+  readonly reach?: (ints: ReadonlyArray<Index>) => ReadonlyArray<Reach>
+}
+
 interface Common {
   readonly name: string
   /** what it computes, as a formula over its places and ints */
   readonly formula: string
-  readonly places: ReadonlyArray<{ readonly name: string; readonly access: 'read' | 'write' | 'update' }>
+  readonly places: ReadonlyArray<Passed>
   readonly ints: ReadonlyArray<string>
   /** source that stands above the kernels that call it */
   readonly text: { readonly c?: string; readonly cuda?: string }
