@@ -1,7 +1,9 @@
 /** A program's kernels on a target, each with the nodes that it reads and computes. */
+import { expect } from 'vitest'
 import { simplify } from '../../src/autodiff/simplify.ts'
 import { runKernel } from '../../src/codegen/kernel/interpret.ts'
 import { partCases, type Part, type PartCase } from '../../src/codegen/lockstep.ts'
+import { verifyFused } from '../../src/codegen/fuse/verify.ts'
 import { blockStages, stages } from '../../src/codegen/pipeline.ts'
 import type { Kernel } from '../../src/codegen/kernel/kernel.ts'
 import { recipeC, type Argument, type Width } from '../../src/codegen/recipes/c/index.ts'
@@ -48,6 +50,7 @@ export const madeFor = (
     return { split, program: split.device, made: plan.launches.map((l) => plain(l.kernel, l.args, [l.root])) }
   }
   const { split, fused } = get(blockStages(program, target, sizes, simplify))
+  expect(verifyFused(fused)).toEqual([])
   if (target === 'cuda')
     return {
       split,
@@ -66,10 +69,19 @@ export const madeFor = (
   }
 }
 
-/** A case for every kernel at these sizes, with bounds of an evaluation in f64: kernels are interpreted in f64. */
-export const partCasesOf = (animal: Animal, target: Target, sizes: Sizes, inputs: Values): ReadonlyArray<MadeCase> => {
+/**
+ * A case for every kernel at these sizes; kernels are interpreted in f64, and judged under the bounds of f64 unless
+ * `precision` is that of the nodes themselves.
+ */
+export const partCasesOf = (
+  animal: Animal,
+  target: Target,
+  sizes: Sizes,
+  inputs: Values,
+  precision: 'f64' | 'own' = 'f64',
+): ReadonlyArray<MadeCase> => {
   const { split, made } = madeFor(animal, target, sizes, (n) => n === 'W' || n.startsWith('model.'))
-  return get(partCases(made, split, inputs, target === 'gpujs' ? {} : sizes, f64))
+  return get(partCases(made, split, inputs, target === 'gpujs' ? {} : sizes, precision === 'f64' ? f64 : undefined))
 }
 
 export const casesFor = (animal: Animal, target: Target, sizes: Sizes, seed: number): ReadonlyArray<MadeCase> =>
