@@ -55,6 +55,14 @@ const sequenceHolds = (name: string, s: SequenceEntry, m: Manifest): void => {
     })
   })
   for (const t of s.temporaries) expect([t.name, { first: t.first, last: t.last }]).toEqual([t.name, lives.get(t.name)])
+  for (const t of s.temporaries) {
+    if (t.inPlaceOf === undefined) continue
+    const operand = s.temporaries.find((o) => o.name === t.inPlaceOf)
+    expect([t.name, operand?.bytes, operand?.last], `${name}: ${t.name} in place`).toEqual([t.name, t.bytes, t.first])
+    const uses = s.launches[t.first]!.arguments.filter((a) => a === t.inPlaceOf || a === t.name)
+    expect(uses, `${name}: ${t.name} in place`).toEqual([t.inPlaceOf, t.name])
+    expect(s.temporaries.filter((o) => o.inPlaceOf === t.inPlaceOf).length).toBe(1)
+  }
   for (const o of s.outputs) expect(written.has(o.from ?? o.name), `${name}: ${o.name} is made`).toBe(true)
 }
 

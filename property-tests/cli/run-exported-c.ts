@@ -53,7 +53,10 @@ const runSequence = (m: Manifest, run: Run, s: SequenceEntry, given: Arrays, siz
     data.set(values)
     memory.set(name, data)
   }
-  for (const t of [...s.temporaries, ...s.outputs]) if (!memory.has(t.name)) memory.set(t.name, floats(count(t.shape)))
+  for (const o of s.outputs) if (!memory.has(o.name)) memory.set(o.name, floats(count(o.shape)))
+  // one that may take another's place does
+  for (const t of s.temporaries)
+    memory.set(t.name, t.inPlaceOf === undefined ? floats(count(t.shape)) : memory.get(t.inPlaceOf)!)
   const [launches, buffers, numbers]: [number[], bigint[], number[]] = [[], [], []]
   for (const l of s.launches) {
     launches.push(

@@ -41,6 +41,7 @@ const factsOf = (k: KernelReport): ReadonlyArray<Fact> => [
   ['reads', k.inputs.join(', ')],
   ['fused', k.fused.join(' ')],
   ['ends here because', k.boundary],
+  ...(k.inPlace === undefined ? [] : [['in place', k.inPlace.join(', ')] as const]),
   ['launch', count(k.launch)],
   ['flop', count(k.flops)],
   ['bytes read', count(k.bytesRead)],

@@ -7,6 +7,7 @@
  * Inputs, captured values and panels are never operands, and outputs never results: their memory is not the arena's.
  */
 import type { Node } from '../dsl/node.ts'
+import type { Life } from './arena.ts'
 import { alikeIn, legalInPlace, type Pair } from './kernel/in-place.ts'
 import type { Kernel } from './kernel/kernel.ts'
 
@@ -21,6 +22,18 @@ export interface Run {
 
 /** result -> the operand whose place it takes */
 export type Takes = ReadonlyMap<Node, Node>
+
+/** A value between launches: written in one, read last in another. */
+export interface Lived {
+  readonly node: Node
+  readonly life: Life
+}
+
+/** Values that lie in one place, one after the other in it: what takes an operand's place lives on in it. */
+export interface Shared {
+  readonly nodes: ReadonlyArray<Node>
+  readonly life: Life
+}
 
 // ------------------------------------------------------------------------------------- analyses
 
@@ -99,4 +112,22 @@ export const lettingAlias = (k: Kernel, names: ReadonlySet<string>): Kernel =>
 export const placeOf = (n: Node, takes: Takes): Node => {
   const operand = takes.get(n)
   return operand === undefined ? n : placeOf(operand, takes)
+}
+
+/** The lives of places: those of all values that lie in one, put together. */
+export const sharedLives = (lived: ReadonlyArray<Lived>, takes: Takes): ReadonlyArray<Shared> => {
+  const places = new Map<Node, Shared>()
+  for (const { node, life } of lived) {
+    const place = placeOf(node, takes)
+    const known = places.get(place)
+    places.set(place, {
+      nodes: [...(known?.nodes ?? []), node],
+      life: {
+        size: life.size,
+        from: Math.min(known?.life.from ?? life.from, life.from),
+        to: Math.max(known?.life.to ?? life.to, life.to),
+      },
+    })
+  }
+  return [...places.values()]
 }

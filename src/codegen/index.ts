@@ -96,9 +96,14 @@ const compileC = (program: Program, options: CompileOptions, reason: string): Ch
   )
 
 /** every group with the function that runs it */
-const reportC = (fused: Fused, { launches }: Schedule, functions: ReadonlyArray<string>, sizes: Sizes): Report => {
+const reportC = (
+  fused: Fused,
+  { launches, takes }: Schedule,
+  functions: ReadonlyArray<string>,
+  sizes: Sizes,
+): Report => {
   const kernelOf = new Map(launches.flat().map((c) => [c.group, c.kernel]))
-  return reportOfGroups(fused, 'c', sizes, (g) => {
+  return reportOfGroups(fused, 'c', sizes, takes, (g) => {
     const kernel = kernelOf.get(g) ?? -1
     return { source: functions[kernel] ?? '', key: String(kernel) }
   })

@@ -5,9 +5,9 @@
 import { productDim, type Dim } from '../dsl/dim.ts'
 import type { Node } from '../dsl/node.ts'
 import { onceForAlike } from './alike.ts'
-import { placeInArena, type Life } from './arena.ts'
+import { placeInArena } from './arena.ts'
 import { originOf } from './fuse/alias.ts'
-import { aliasedIn, lettingAlias, placeOf, takesOf, type Run, type Takes } from './in-place.ts'
+import { aliasedIn, lettingAlias, sharedLives, takesOf, type Lived, type Run, type Takes } from './in-place.ts'
 import type { Fused } from './fuse.ts'
 import type { Group } from './fuse/group.ts'
 import { keyOfKernel, type Kernel } from './kernel/kernel.ts'
@@ -76,12 +76,6 @@ const runOf = ({ kernel, args, results }: Call, kernels: ReadonlyArray<Kernel>):
 /** Elements of a value, as a size. */
 export const elementsOf = (n: Node): Dim => productDim(n.type.dims.map((d) => d.size))
 
-/** A value between launches: written in one, read last in another. */
-export interface Lived {
-  readonly node: Node
-  readonly life: Life
-}
-
 /** Values that are neither outputs nor inputs, with the launches they live through. */
 export const livesOf = (
   { launches }: Schedule,
@@ -100,30 +94,6 @@ export const livesOf = (
     node,
     life: { size: sizeOf(node), from, to: last.get(node) ?? from },
   }))
-}
-
-/** Values that lie in one place, one after the other in it: what takes an operand's place lives on in it. */
-export interface Shared {
-  readonly nodes: ReadonlyArray<Node>
-  readonly life: Life
-}
-
-/** The lives of places: those of all values that lie in one, put together. */
-export const sharedLives = (lived: ReadonlyArray<Lived>, takes: Takes): ReadonlyArray<Shared> => {
-  const places = new Map<Node, Shared>()
-  for (const { node, life } of lived) {
-    const place = placeOf(node, takes)
-    const known = places.get(place)
-    places.set(place, {
-      nodes: [...(known?.nodes ?? []), node],
-      life: {
-        size: life.size,
-        from: Math.min(known?.life.from ?? life.from, life.from),
-        to: Math.max(known?.life.to ?? life.to, life.to),
-      },
-    })
-  }
-  return [...places.values()]
 }
 
 /** Where each value lies, in floats, and how large the arena is. */

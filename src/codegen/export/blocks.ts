@@ -7,6 +7,7 @@ import type { Program } from '../../dsl/program.ts'
 import type { Fused } from '../fuse.ts'
 import { originOf } from '../fuse/alias.ts'
 import type { Group } from '../fuse/group.ts'
+import { aliasedIn, lettingAlias, takesOf, type Takes } from '../in-place.ts'
 import { keyOfKernel, symbolsOfKernel, type Kernel } from '../kernel/kernel.ts'
 import type { BlockStages } from '../pipeline.ts'
 import { blockPlanner } from './block-planner.ts'
@@ -23,13 +24,15 @@ export interface Launched {
   readonly groups: ReadonlyArray<Group>
   readonly args: ReadonlyArray<Node>
   readonly results: ReadonlyArray<Node>
+  /** results that may take the place of an operand */
+  readonly takes: Takes
 }
 
 /** What differs between targets. */
 export interface BlockTarget {
   readonly name: 'c' | 'cuda'
   /** the kernels of one launch */
-  readonly launch: (groups: ReadonlyArray<Group>) => Checked<ReadonlyArray<Launched>>
+  readonly launch: (groups: ReadonlyArray<Group>) => Checked<ReadonlyArray<Omit<Launched, 'takes'>>>
   /** kernels with distinct names -> one source */
   readonly print: (kernels: ReadonlyArray<Kernel>) => string
   /** what the manifest says of a kernel beside names and parameters */
@@ -43,9 +46,21 @@ export interface BlockTarget {
 
 // ------------------------------------------------------------------------------------- launches
 
-/** The kernels of a fused program in order. */
-export const launchesOf = (target: BlockTarget, { launches }: Fused): Checked<ReadonlyArray<Launched>> =>
-  E.map((made: ReadonlyArray<ReadonlyArray<Launched>>) => made.flat())(E.traverseArray(target.launch)(launches))
+/** The kernels of a fused program in order; those that run in place are to be printed for it. */
+export const launchesOf = (target: BlockTarget, { program, launches }: Fused): Checked<ReadonlyArray<Launched>> =>
+  E.map((made: ReadonlyArray<ReadonlyArray<Omit<Launched, 'takes'>>>): ReadonlyArray<Launched> => {
+    const runs = made.flat()
+    const kept = new Set(program.outputs.map((o) => originOf(o.node)))
+    const takes = takesOf(
+      runs.map((r) => [r]),
+      (n) => kept.has(n),
+    )
+    return runs.map((r) => ({
+      ...r,
+      kernel: lettingAlias(r.kernel, new Set(aliasedIn(r, takes))),
+      takes: new Map(r.results.flatMap((n) => (takes.has(n) ? [[n, takes.get(n)!] as const] : []))),
+    }))
+  })(E.traverseArray(target.launch)(launches))
 
 /** Equal kernels once, under names of their own, by `keyOfKernel`. */
 export const distinct = (launches: ReadonlyArray<Launched>): ReadonlyMap<string, Launched> => {
@@ -53,7 +68,12 @@ export const distinct = (launches: ReadonlyArray<Launched>): ReadonlyMap<string,
   const taken = new Set<string>()
   for (const l of launches) {
     const key = keyOfKernel(l.kernel)
-    if (found.has(key)) continue
+    const known = found.get(key)
+    if (known !== undefined) {
+      const names = new Set([...(known.kernel.mayAlias ?? []), ...(l.kernel.mayAlias ?? [])])
+      found.set(key, { ...known, kernel: lettingAlias(known.kernel, names) })
+      continue
+    }
     let name = l.kernel.name
     for (let i = 2; taken.has(name); i++) name = `${l.kernel.name}_${String(i)}`
     taken.add(name)
@@ -147,6 +167,7 @@ const assembled = (
         args: l.args,
         results: l.results,
         sizes: symbolsOfKernel(l.kernel).map(symbolName),
+        takes: l.takes,
       })),
       constants: constantsOf(constants, stages.split),
       originOf,

@@ -30,7 +30,7 @@ const c: BlockTarget = {
   name: 'c',
   launch: (groups) =>
     E.right(
-      groups.map((group): Launched => {
+      groups.map((group): Omit<Launched, 'takes'> => {
         const { kernel, args, results } = recipeC(group, { width: WIDTH, isFrozen: () => false })
         // nothing is frozen, so nothing is packed beforehand
         return {
@@ -51,7 +51,7 @@ const c: BlockTarget = {
   },
   requirements: [
     'tensors are row-major and contiguous, of fewer than 2^31 elements; scratch is on an address that is a multiple of 64',
-    'outputs and temporaries share no memory with inputs',
+    'outputs and temporaries share no memory with inputs; a temporary with `inPlaceOf` may lie where that one does',
     'scion_run takes launches as {number of the kernel in this list, its first buffer, its first size}, then all buffers (arguments in order) and all sizes; with -DTHREADS -pthread it shares tasks among threads, each with scratch of its own',
   ],
 }

@@ -13,7 +13,7 @@ import { tidied } from './sequence.ts'
 export const cudaTarget: BlockTarget = {
   name: 'cuda',
   launch: (groups) =>
-    E.map((recipes: ReadonlyArray<Omit<Launched, 'groups'>>): ReadonlyArray<Launched> =>
+    E.map((recipes: ReadonlyArray<Omit<Launched, 'groups' | 'takes'>>): ReadonlyArray<Omit<Launched, 'takes'>> =>
       recipes.map((r, i) => ({ ...r, groups: recipes.length === 1 ? groups : groups.slice(i, i + 1) })),
     )(recipesCuda(groups)),
   print: printCuda,
@@ -40,7 +40,7 @@ export const cudaTarget: BlockTarget = {
   requirements: [
     'tensors are row-major and contiguous, on addresses that are multiples of 16',
     'no tensor has 2^31 elements or more',
-    'outputs and temporaries share no memory with inputs',
+    'outputs and temporaries share no memory with inputs; a temporary with `inPlaceOf` may lie where that one does',
     'grids and blocks have one dimension; launches of a sequence go to one stream, in order',
   ],
 }

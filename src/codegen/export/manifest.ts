@@ -73,7 +73,14 @@ const Sequence = t.readonly(
     /** known beforehand: the same at every call */
     constants: list(t.intersection([Tensor, t.type({ values: list(t.number) })])),
     /** between the launches; alive from launch `first` to launch `last`, both counted from 0 */
-    temporaries: list(t.intersection([Tensor, t.type({ bytes: Expression, first: t.number, last: t.number })])),
+    temporaries: list(
+      t.intersection([
+        Tensor,
+        t.type({ bytes: Expression, first: t.number, last: t.number }),
+        /** it may take the place of that temporary, which launch `first` of this one reads last: address on address */
+        t.partial({ inPlaceOf: t.string }),
+      ]),
+    ),
     /** in this order, on one stream */
     launches: list(Launch),
   }),

@@ -2,6 +2,7 @@
 import { dim, productDim, scaleDim, symbolsOf, type Dim } from '../../dsl/dim.ts'
 import type { Node } from '../../dsl/node.ts'
 import type { Program } from '../../dsl/program.ts'
+import type { Takes } from '../in-place.ts'
 import { showDimWith } from '../print/c-family.ts'
 import type { SequenceEntry, SymbolEntry, TensorEntry } from './manifest.ts'
 
@@ -17,6 +18,8 @@ export interface Planned {
     readonly results: ReadonlyArray<Node>
     /** the whole numbers behind its pointers */
     readonly sizes: ReadonlyArray<string>
+    /** results that may take the place of an operand */
+    readonly takes?: Takes
   }>
   /** values of the program's inputs that are known beforehand */
   readonly constants: Readonly<Record<string, ReadonlyArray<number>>>
@@ -81,6 +84,7 @@ export const sequenceOf = (planned: Planned): SequenceEntry => {
       if (known !== undefined) known.last = i
     })
   })
+  const inPlaceOf = (operand: Node | undefined) => (operand === undefined ? {} : { inPlaceOf: nameOf(operand) })
   const isConstant = (name: string): boolean => constants[name] !== undefined
   return {
     inputs: program.inputs.filter((i) => !isConstant(i.name)).map((i) => tensorOf(i.name, i.node)),
@@ -107,6 +111,7 @@ export const sequenceOf = (planned: Planned): SequenceEntry => {
         bytes: showSize(scaleDim(BYTES, productDim(n.type.dims.map((d) => d.size)))),
         first,
         last,
+        ...inPlaceOf(launches[first]!.takes?.get(n)),
       })),
     launches: launches.map((l) => ({
       kernel: l.kernel,

@@ -63,7 +63,8 @@ export const explainCuda = (program: Program, sizes: Sizes): Checked<Report> =>
         const kernels = distinct(launches)
         const compiled = compiledBy(printCuda([...kernels.values()].map((l) => l.kernel)))
         const launchedBy = new Map<Group, Launched>(launches.flatMap((l) => l.groups.map((g) => [g, l] as const)))
-        return reportOfGroups(fused, 'cuda', sizes, (g) => {
+        const takes = new Map(launches.flatMap((l) => [...l.takes]))
+        return reportOfGroups(fused, 'cuda', sizes, takes, (g) => {
           const key = keyOfKernel(launchedBy.get(g)!.kernel)
           const { kernel } = kernels.get(key)!
           return { source: printCuda([kernel]), key, resources: resourcesOf(kernel, sizes, compiled) }

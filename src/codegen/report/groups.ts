@@ -7,6 +7,7 @@ import { placeInArena, type Life } from '../arena.ts'
 import type { Fused } from '../fuse.ts'
 import { originOf } from '../fuse/alias.ts'
 import { resultsOf, type Group } from '../fuse/group.ts'
+import { sharedLives, type Takes } from '../in-place.ts'
 import type { KernelReport, Report } from './report.ts'
 
 const BYTES = 4
@@ -50,7 +51,12 @@ export interface GroupSource {
 }
 
 /** bytes of the one arena in which values between launches lie */
-const arenaBytesOf = ({ launches }: Fused, isOutput: ReadonlySet<Node>, elements: (n: Node) => number): number => {
+const arenaBytesOf = (
+  { launches }: Fused,
+  isOutput: ReadonlySet<Node>,
+  takes: Takes,
+  elements: (n: Node) => number,
+): number => {
   const lives = new Map<Node, Life>()
   launches.forEach((groups, i) => {
     for (const n of groups.flatMap((g) => g.stored))
@@ -60,7 +66,8 @@ const arenaBytesOf = ({ launches }: Fused, isOutput: ReadonlySet<Node>, elements
       if (life !== undefined) lives.set(n, { ...life, to: i })
     }
   })
-  return BYTES * placeInArena([...lives.values()]).size
+  const lived = [...lives].map(([node, life]) => ({ node, life }))
+  return BYTES * placeInArena(sharedLives(lived, takes).map((s) => s.life)).size
 }
 
 /** Every group of a fused program, with its source as the target prints it. */
@@ -68,6 +75,7 @@ export const reportOfGroups = (
   { program, launches }: Fused,
   target: string,
   sizes: Sizes,
+  takes: Takes,
   sourceOf: (g: Group) => GroupSource,
 ): Report => {
   const { elements, flops, dims } = measures(sizes)
@@ -80,6 +88,10 @@ export const reportOfGroups = (
       const name = `${String(number)}_${g.name}`
       number += 1
       for (const n of g.stored) names.set(n, g.stored.length === 1 ? name : `${name}.${String(g.stored.indexOf(n))}`)
+      const inPlace = g.stored.flatMap((n) => {
+        const operand = takes.get(n)
+        return operand === undefined ? [] : [`${names.get(n)!} for ${names.get(operand)!}`]
+      })
       const nodes = computedIn(g)
       const { source, key, resources } = sourceOf(g)
       sources.add(key)
@@ -96,6 +108,7 @@ export const reportOfGroups = (
           .join(' '),
         fused: wordsOf(nodes),
         boundary: g.reason,
+        ...(inPlace.length === 0 ? {} : { inPlace }),
         isOutput: g.stored.some((n) => isOutput.has(n)),
         inputs: g.reads.map((n) => (n.op === 'input' ? n.attrs.name : (names.get(n) ?? `#${String(n.id)}`))),
         flops: sum(nodes.map(flops)),
@@ -116,6 +129,6 @@ export const reportOfGroups = (
     bytesRead: sum(kernels.map((k) => k.bytesRead)),
     bytesWritten: sum(kernels.map((k) => k.bytesWritten)),
     minimumBytes: BYTES * (sum(program.inputs.map((i) => elements(i.node))) + sum([...isOutput].map(elements))),
-    arenaBytes: arenaBytesOf({ program, launches }, isOutput, elements),
+    arenaBytes: arenaBytesOf({ program, launches }, isOutput, takes, elements),
   }
 }

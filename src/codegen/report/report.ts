@@ -20,6 +20,8 @@ export interface KernelReport {
   /** bytes of every distinct buffer read, and of the result */
   readonly bytesRead: number
   readonly bytesWritten: number
+  /** results that take the place of an operand: `dot_add for 3_mul` */
+  readonly inPlace?: ReadonlyArray<string>
   /** whether some result is one of the program's */
   readonly isOutput: boolean
   /** what a block or thread needs of the machine, by name, where the target says: registers, shared memory */
@@ -111,6 +113,9 @@ const showResources = ({ resources }: KernelReport): string =>
         .map(([name, value]) => `${name} ${value}`)
         .join(', ')}`
 
+const showPlaces = ({ inPlace }: KernelReport): string =>
+  inPlace === undefined ? '' : `\n  in place: ${inPlace.join(', ')}`
+
 /** The report as text, sources last where asked for. */
 export const showReport = (r: Report, withSources = false): string =>
   [
@@ -118,7 +123,7 @@ export const showReport = (r: Report, withSources = false): string =>
     `bytes read ${String(r.bytesRead)}, written ${String(r.bytesWritten)}, minimum ${String(r.minimumBytes)}${r.arenaBytes === undefined ? '' : `, arena ${String(r.arenaBytes)}`}`,
     ...r.kernels.map(
       (k) =>
-        `${k.name} ${k.result} <- ${k.inputs.join(', ')}\n  fused: ${k.fused.join(' ')}\n  boundary: ${k.boundary}; ${String(k.flops)} flop, ${String(k.bytesRead)} B in, ${String(k.bytesWritten)} B out${showResources(k)}${
+        `${k.name} ${k.result} <- ${k.inputs.join(', ')}${showPlaces(k)}\n  fused: ${k.fused.join(' ')}\n  boundary: ${k.boundary}; ${String(k.flops)} flop, ${String(k.bytesRead)} B in, ${String(k.bytesWritten)} B out${showResources(k)}${
           withSources ? `\n${k.source.replace(/^/gm, '  ')}` : ''
         }`,
     ),
