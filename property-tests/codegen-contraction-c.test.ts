@@ -18,8 +18,13 @@ const get = <A>(c: E.Either<unknown, A>): A => {
   return c.right
 }
 
-const hasCompiler = E.isRight(findCompiler())
+const compiler = findCompiler()
+const hasCompiler = E.isRight(compiler)
+const hasTiles = E.isRight(compiler) && compiler.right.hasTiles
 if (!hasCompiler) console.log('SKIPPED: no C compiler, the printed contractions are not run')
+
+if (hasCompiler && !hasTiles)
+  console.log('SKIPPED: this machine has no tiles for bf16, products of split operands are not run')
 
 /** what lies behind a result: nothing may be written there */
 const BEHIND = 64
@@ -33,12 +38,12 @@ const dataOf = (c: ContractionCase, n: Node): Float32Array => {
 }
 
 describe.skipIf(!hasCompiler)('contractions in C', () => {
-  it.each([16, 8, 4] as const)(
-    'vectors of %i floats',
-    (width) => {
+  it.each([[16, false], [8, false], [4, false], ...(hasTiles ? [[16, 'always'] as const] : [])] as const)(
+    'vectors of %i floats, products of split operands: %s',
+    (width, tiles) => {
       const jobs = Array.from({ length: 10 }, (_, i) => {
         const c = contractionCase(seed + 1000 * width + i)
-        return { c, made: contractionC(c.group, { width, isFrozen: (n) => c.frozen.has(n) }) }
+        return { c, made: contractionC(c.group, { width, hasTiles: tiles, isFrozen: (n) => c.frozen.has(n) }) }
       })
       const kernels: Kernel[] = []
       const numbers = new Map<string, number>()
@@ -116,6 +121,52 @@ describe.skipIf(!hasCompiler)('contractions in C', () => {
         [...value.data].findIndex((v, n) => !(Math.abs(y[n]! - v) <= bound[n]!)),
         names.join(),
       ).toBe(-1)
+    }
+  })
+
+  it.skipIf(!hasTiles)('what no three bf16 numbers hold, and what is not finite, comes out as in plain float32', () => {
+    const [m, n, k] = [250, 190, 90]
+    const [x, w] = [L.input('x', { i: m, k }), L.input('w', { j: n, k })]
+    const program = get(L.program('odd', { y: pipe(x, L.dot(w, 'k')) }))
+    const wave = (length: number, step: number): Float32Array =>
+      Float32Array.from({ length }, (_, i) => Math.sin(step * i))
+    const [a, b] = [wave(m * k, 0.37), wave(n * k, 0.91)]
+    const row = (i: number, f: (v: number, at: number) => number): void => {
+      for (let c = 0; c < k; c++) a[i * k + c] = f(a[i * k + c]!, c)
+    }
+    row(3, (v, c) => (c === 7 ? Infinity : v))
+    row(4, (v, c) => (c === 9 ? NaN : v))
+    row(5, (v) => v * 1e-36)
+    row(40, (v) => v * 2 ** -113)
+    row(41, (v) => v * 2 ** 126)
+    row(42, (_, c) => (c === 30 ? 2 ** 127 : c === 31 ? -(2 ** 127) * (2 - 2 ** -23) : 0))
+    row(69, (v) => v * 2 ** -60)
+    for (let c = 0; c < k; c++) b[17 * k + c] = b[17 * k + c]! * 2 ** -60
+    for (const isFrozen of [false, true]) {
+      const frozen = isFrozen ? { w: L.value({ j: n, k }, Array.from(b)) } : {}
+      const given = isFrozen ? { x: a } : { x: a, w: b }
+      const made = get(compileNow(program, { target: 'c', frozen }))
+      expect(made.report.kernels.map((r) => r.source).join('\n')).toContain('mma_split(')
+      const y = get(made.runNow(given))['y']!
+      const wrong: string[] = []
+      for (let i = 0; i < m; i++)
+        for (let j = 0; j < n; j++) {
+          let [sum, size] = [0, 0]
+          for (let c = 0; c < k; c++) {
+            const p = a[i * k + c]! * b[j * k + c]!
+            sum += p
+            size += Math.abs(p)
+          }
+          const got = y[i * n + j]!
+          const bound = (k * 2 ** -24 * size) / (1 - k * 2 ** -24) + k * 2 ** -126
+          const isRight = Number.isNaN(sum)
+            ? Number.isNaN(got)
+            : Number.isFinite(sum) && Math.abs(sum) < 2 ** 127
+              ? Math.abs(got - sum) <= bound
+              : Math.fround(sum) === got || size > 2 ** 127
+          if (!isRight) wrong.push(`${String(i)} ${String(j)}: ${String(got)} for ${String(sum)}`)
+        }
+      expect(wrong.slice(0, 5)).toEqual([])
     }
   })
 })

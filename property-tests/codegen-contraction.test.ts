@@ -49,20 +49,42 @@ const worstOf = (c: ContractionCase, outputs: ReadonlyArray<ArrayLike<number>>):
   return worst
 }
 
-const prove = (seedOf: number, width: 16 | 8 | 4): void => {
+const prove = (seedOf: number, width: 16 | 8 | 4, hasTiles: false | 'always' = false): ContractionC => {
   const c = contractionCase(seedOf, width === 16 ? 15 : 13)
-  const r = contractionC(c.group, { width, isFrozen: (n) => c.frozen.has(n) })
+  const r = contractionC(c.group, { width, hasTiles, isFrozen: (n) => c.frozen.has(n) })
   const { outputs, reports } = run(c, r)
   expect({ seedOf, width, reports }).toEqual({ seedOf, width, reports: [] })
   expect({ seedOf, width, isRight: worstOf(c, outputs) <= 1 }).toEqual({ seedOf, width, isRight: true })
+  return r
 }
+const stmtsOf = (body: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> => body.flatMap((s) => [s, ...stmtsOf(bodyOf(s))])
+const callsOf = (r: ContractionC, intrinsic: string): number =>
+  stmtsOf(r.kernel.body).filter((s) => s.kind === 'call' && s.intrinsic === intrinsic).length
 
 describe('contractions for C', () => {
   it('compute what the oracle computes: any axes, sizes from 0, sums of dots, producers, two results', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 0, max: 2 ** 30 }), fc.constantFrom(16 as const, 8 as const, 4 as const), prove),
+      fc.property(
+        fc.integer({ min: 0, max: 2 ** 30 }),
+        fc.constantFrom(16 as const, 8 as const, 4 as const),
+        (s, w) => {
+          prove(s, w)
+        },
+      ),
       { seed, numRuns: 60 },
     )
+  }, 120_000)
+
+  it('compute it as well with operands that are split in bf16 numbers', () => {
+    let [runs, split] = [0, 0]
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 2 ** 30 }), (s) => {
+        runs += 1
+        split += callsOf(prove(s, 16, 'always'), 'mma_split') > 0 ? 1 : 0
+      }),
+      { seed, numRuns: 40 },
+    )
+    expect(split).toBeGreaterThan(runs / 4)
   }, 120_000)
 
   /** y[m, n] = sum over k of x[m, k] w[n, k], and everything about it literal or a symbol */
@@ -95,12 +117,13 @@ describe('contractions for C', () => {
     }
     return { x, w, dot, group }
   }
-  const stmtsOf = (body: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> => body.flatMap((s) => [s, ...stmtsOf(bodyOf(s))])
-  const callsOf = (r: ContractionC, intrinsic: string): number =>
-    stmtsOf(r.kernel.body).filter((s) => s.kind === 'call' && s.intrinsic === intrinsic).length
 
   it('long reductions go piece by piece, whether their length is known or not', () => {
-    for (const k of [1500, 'K'] as const) {
+    for (const [k, hasTiles] of [
+      [1500, false],
+      ['K', false],
+      [1500, 'always'],
+    ] as const) {
       const { x, w, dot, group } = plain(5, 7, k)
       const values = (n: number) => Float64Array.from({ length: n }, (_, i) => ((i * 7919) % 13) - 6)
       const dims = (name: string, size: number) => [
@@ -122,7 +145,8 @@ describe('contractions for C', () => {
         frozen: new Set(),
       }
       for (const frozen of [[], [w], [x, w]]) {
-        const r = contractionC(group, { width: 16, isFrozen: (n) => frozen.includes(n) })
+        const r = contractionC(group, { width: 16, hasTiles, isFrozen: (n) => frozen.includes(n) })
+        expect(callsOf(r, 'mma_split') > 0).toBe(hasTiles === 'always')
         expect(showKernel(r.kernel)).toContain('step 512')
         const { outputs, reports } = run(c, r)
         expect(reports).toEqual([])

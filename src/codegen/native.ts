@@ -69,7 +69,12 @@ export const compileNative = (
     E.bind('compiler', () => findCompiler()),
     E.let('givens', ({ bound, known, stages }) => givensOf(bound, stages.split, known, 'c', sizes)),
     E.let('schedule', ({ stages, givens, compiler }) =>
-      scheduleOf(stages.fused, { width: compiler.widest, hasTiles: compiler.hasTiles, isFrozen: givens.isCaptured }),
+      scheduleOf(stages.fused, {
+        width: compiler.widest,
+        hasTiles: compiler.hasTiles,
+        isShared: threads > 1,
+        isFrozen: givens.isCaptured,
+      }),
     ),
     E.bind('kernels', ({ schedule }) => loadKernels(schedule.kernels, { threads: threads > 1 })),
     E.map(({ bound, stages, givens, schedule, kernels }): Native => {

@@ -7,6 +7,7 @@ import { intrinsicsCuda } from './intrinsics/cuda.ts'
 import type { Intrinsic } from './intrinsics/row.ts'
 import { intrinsicsRowsC } from './intrinsics/rows-c.ts'
 import { intrinsicsSolveC } from './intrinsics/solve-c.ts'
+import { intrinsicsSplitC } from './intrinsics/split-c.ts'
 
 export type { Intrinsic, Lane, View } from './intrinsics/row.ts'
 
@@ -14,6 +15,7 @@ export const intrinsics: ReadonlyArray<Intrinsic> = [
   ...intrinsicsC,
   ...intrinsicsRowsC,
   ...intrinsicsSolveC,
+  ...intrinsicsSplitC,
   ...intrinsicsCuda,
 ]
 

@@ -9,6 +9,7 @@ import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import type { NonEmptyArray } from 'fp-ts/lib/NonEmptyArray.js'
+import koffi from 'koffi'
 import type { Checked, Fault } from '../../dsl/fault.ts'
 import type { Width } from '../recipes/c/tiles.ts'
 
@@ -21,6 +22,8 @@ export interface Compiler {
   readonly cpu: string
   /** floats in the machine's widest vectors */
   readonly widest: Width
+  /** the machine has tiles that multiply bf16 numbers, this process may use them, and the compiler knows them */
+  readonly hasTiles: boolean
 }
 
 const FLAGS = [
@@ -56,12 +59,35 @@ const widestOf = (cpu: string): Width => (cpu.includes('avx512f') ? 16 : cpu.inc
 /** floats in this machine's widest vectors */
 export const widestVectors = (): Width => widestOf(cpuFlags())
 
+/** the state of tiles is large: a process asks the kernel for it, once */
+const mayUseTiles = (): boolean => {
+  const [ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA] = [158, 0x1023, 18]
+  try {
+    const call = koffi.load(null).func('long syscall(long, long, long)') as unknown as (...of: number[]) => number
+    return call(ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA) === 0
+  } catch {
+    return false
+  }
+}
+
+const isGccFrom = (version: string, least: number): boolean =>
+  !version.includes('clang') && Number(/(\d+)\.\d+\.\d+/.exec(version)?.[1] ?? 0) >= least
+
+/** Tiles that multiply bf16 numbers (AMX): on Linux, where the processor has them and the kernel lets the process. */
+const hasTilesOf = (cpu: string, version: string): boolean =>
+  process.platform === 'linux' &&
+  process.arch === 'x64' &&
+  ['avx512bw', 'amx_tile', 'amx_bf16'].every((f) => cpu.split(' ').includes(f)) &&
+  isGccFrom(version, 12) &&
+  mayUseTiles()
+
 const probe = (command: string): Checked<Compiler> =>
   E.tryCatch(
     () => {
       const version = execFileSync(command, ['--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
       const cpu = cpuFlags()
-      return { command, version: version.split('\n')[0] ?? version, cpu, widest: widestOf(cpu) }
+      const line = version.split('\n')[0] ?? version
+      return { command, version: line, cpu, widest: widestOf(cpu), hasTiles: hasTilesOf(cpu, line) }
     },
     (e) => fault('a C compiler', `${command}: ${textOf(e)}`, 'install cc, name one in CC, or use target gpujs'),
   )

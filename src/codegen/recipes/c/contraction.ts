@@ -24,10 +24,12 @@ import {
   isZero,
   leavesOf,
   operandsOf,
+  panelAt,
   panelSize,
   pieceOf,
   prepare,
   scaled,
+  splitOf,
   unmerged,
   valueOf,
   workshop,
@@ -35,8 +37,8 @@ import {
   type Operand,
   type Pieces,
 } from './operands.ts'
-import { linearRead, mmaCall, packPanel, vectors } from './panels.ts'
-import { cutContraction, isLong, PIECE, type Cut, type Side, type Width } from './tiles.ts'
+import { linearRead, mmaCall, mmaSplitCall, packPanel, vectors } from './panels.ts'
+import { cutContraction, isLong, PIECE, roomOf, type Cut, type Machine, type Side, type Width } from './tiles.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -48,7 +50,7 @@ export interface ContractionC {
   readonly results: ReadonlyArray<Node>
 }
 
-export interface Options {
+export interface Options extends Machine {
   readonly width: Width
   /** captured: its values never change */
   readonly isFrozen: (n: Node) => boolean
@@ -94,12 +96,12 @@ const runsOf = (cut: Cut): ReadonlyArray<Run> => {
 
 // ------------------------------------------------------------------------------------- the recipe
 
-export const contractionC = (group: Group, { width, isFrozen }: Options): ContractionC => {
+export const contractionC = (group: Group, { width, isFrozen, ...machine }: Options): ContractionC => {
   const stage = group.stages.find((s) => s.kind === 'dot')!
   const reads = new Set(group.reads)
   const isBuffer = (n: Node): boolean => reads.has(n)
   const isConstant = (n: Node): boolean => isFrozen(n) || leavesOf(n, isBuffer).every(isFrozen)
-  const cut = cutContraction(stage.accumulators, group.stored, width, isConstant)
+  const cut = cutContraction(stage.accumulators, group.stored, width, isConstant, machine)
   const w = workshop(isBuffer, width)
   const { rows, columns, tile, block } = cut
   const wide = tile.vectors * width
@@ -124,7 +126,7 @@ export const contractionC = (group: Group, { width, isFrozen }: Options): Contra
    * Rows outside, columns inside: a panel of columns that does not stay in the first-level cache beside one of rows
    * is better streamed against a panel of rows that does, where all columns stay in the second level.
    */
-  const depth = Math.max(0, ...runs.map((r) => literal(r.over.size) ?? Infinity))
+  const depth = Math.max(0, ...runs.map((r) => roomOf(tile, literal(r.over.size) ?? Infinity)))
   const isRowsFirst = !isKept && wide * depth > STAYS.first && block.columns * depth <= STAYS.second
 
   // ---- operands
@@ -152,27 +154,28 @@ export const contractionC = (group: Group, { width, isFrozen }: Options): Contra
         )
         const place = (first: Index, p: Pieces): Place => ({
           buffer: name,
-          at: [...own, addIndex(scaleIndex(o.over.size, first), scaleIndex(size, p.k0))],
+          at: [...own, panelAt(o, cut, size, first, p.k0)],
         })
         return { operand: o, pack: () => [], panel: (f, p) => ({ place: place(f, p), step: whole(size) }) }
       }
       const longest = isKept ? PIECE : literal(o.over.size)!
+      const room = roomOf(tile, longest)
       const isWhole = o.side === 'rows' || isRowsFirst
       const count = !isWhole ? size : o.side === 'rows' ? block.rows : block.columns
-      const name = w.scratch(o.side === 'rows' ? 'left' : 'right', [dim(count * longest)])
+      const name = w.scratch(o.side === 'rows' ? 'left' : 'right', [dim(count * room)])
       const start = (first: Index): Index =>
-        isWhole ? scaleIndex(longest, subIndex(first, o.side === 'rows' ? m0 : n0)) : whole(0)
+        isWhole ? scaleIndex(room, subIndex(first, o.side === 'rows' ? m0 : n0)) : whole(0)
       const value = valueOf(o, cut, w)
       const pack: Source['pack'] = (first, p) =>
         shareWork(
           packPanel(w.around, {
             ...{ to: (i) => ({ buffer: name, at: [addIndex(start(first), i)] }), size, first },
-            ...{ extent: side.size, over: o.over, value, k0: p.k0, k1: p.k1, longest },
+            ...{ extent: side.size, over: o.over, value, k0: p.k0, k1: p.k1, longest, ...splitOf(o, cut, w) },
           }),
         )
       const panel: Source['panel'] = (first) => ({ place: { buffer: name, at: [start(first)] }, step: whole(size) })
       const linear =
-        o.side === 'columns' && nominal(rows.size) <= 2 * tile.rows
+        o.side === 'columns' && tile.isSplit !== true && nominal(rows.size) <= 2 * tile.rows
           ? linearRead({ value, extent: side.size, over: o.over }, w.around.shapeOf)
           : undefined
       return linear?.i.key === '1'
@@ -210,8 +213,11 @@ export const contractionC = (group: Group, { width, isFrozen }: Options): Contra
   const multiply = ({ accumulator, isFirst, ...s }: Step, i: Index, j: Index, p: Pieces): ReadonlyArray<Stmt> => {
     const [left, right] = [sourceOf(s.rows), sourceOf(s.columns)]
     const acc = { place: accAt(accumulator, i, j, i, j), step: stride }
+    const depth = subIndex(p.k1, p.k0)
+    if (tile.isSplit === true)
+      return [mmaSplitCall(tile, left.panel(i, p).place, right.panel(j, p).place, acc, depth, isKept || !isFirst)]
     const call = (b: { readonly place: Place; readonly step: Index }): Stmt =>
-      mmaCall(width, tile, left.panel(i, p), b, acc, subIndex(p.k1, p.k0), isKept || !isFirst)
+      mmaCall(width, tile, left.panel(i, p), b, acc, depth, isKept || !isFirst)
     if (right.direct === undefined) return [call(right.panel(j, p))]
     if (isEven) return [call(right.direct(j, p))]
     return [

@@ -11,7 +11,7 @@ import type { Buffer, Expr, Index, Kernel, Loop } from '../../kernel/kernel.ts'
 import { ownBufferOf } from '../../kernel/layout.ts'
 import { buffer, loopFrom, loopOver, within } from '../../kernel/statements.ts'
 import { packPanel, type Panel, type Room, type Surroundings, type Value } from './panels.ts'
-import { LONGEST, packedSize, PIECE, type Cut, type Side, type Term, type Width } from './tiles.ts'
+import { LONGEST, packedSize, PIECE, roomOf, type Cut, type Side, type Term, type Width } from './tiles.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -99,13 +99,17 @@ export const workshop = (isBuffer: (n: Node) => boolean, width: Width) => {
     locals.push(buffer(made, shape, 'scratch'))
     return made
   }
-  let rows: { readonly name: string; readonly at: number } | undefined
-  const rowsOf = (floats: number): string => {
-    if (rows === undefined) rows = { name: scratch('line', [dim(floats)]), at: locals.length - 1 }
-    const { name, at } = rows
-    if (literal(locals[at]!.shape[0]!)! < floats) locals[at] = buffer(name, [dim(floats)], 'scratch')
-    return name
+  /** one scratch, as long as the longest that is asked for */
+  const growing = (base: string) => {
+    let made: { readonly name: string; readonly at: number } | undefined
+    return (floats: number): string => {
+      if (made === undefined) made = { name: scratch(base, [dim(floats)]), at: locals.length - 1 }
+      const { name, at } = made
+      if (literal(locals[at]!.shape[0]!)! < floats) locals[at] = buffer(name, [dim(floats)], 'scratch')
+      return name
+    }
   }
+  const [rowsOf, panelOf] = [growing('line'), growing('panel')]
   const shapeOf = (name: string): ReadonlyArray<Dim> =>
     [...params, ...locals, ...outputs].find((b) => b.name === name)?.shape ?? []
   /** what stands in buffers */
@@ -114,7 +118,7 @@ export const workshop = (isBuffer: (n: Node) => boolean, width: Width) => {
       ? { kind: 'read', buffer: nodeBuffer(n), at: n.type.dims.map((d) => at.get(d.name)!) }
       : undefined
   const around: Surroundings = { width, fresh, shapeOf, rowsOf }
-  return { fresh, params, args, outputs, locals, packedBuffer, scratch, read, around }
+  return { fresh, params, args, outputs, locals, packedBuffer, scratch, read, around, panelOf }
 }
 export type Workshop = ReturnType<typeof workshop>
 
@@ -173,13 +177,27 @@ export const leavesOf = (n: Node, isBuffer: (n: Node) => boolean): ReadonlyArray
 export const panelSize = (o: Operand, cut: Cut, width: Width): number =>
   o.side === 'rows' ? cut.tile.rows : cut.tile.vectors * width
 
+/** how an operand is split where it is */
+export const splitOf = (o: Operand, { tile }: Cut, { panelOf }: Workshop): Pick<Panel, 'split'> =>
+  tile.isSplit === true ? { split: { side: o.side, panelOf } } : {}
+
+/** the place of a prepared panel among all, from a step of k on */
+export const panelAt = (o: Operand, cut: Cut, size: number, first: Index, k0: Index): Index =>
+  addIndex(scaleIndex(depthRoom(o, cut), first), scaleIndex((roomOf(cut.tile, PIECE) / PIECE) * size, k0))
+
+/** floats of an element's numbers */
+const depthRoom = (o: Operand, { tile }: Cut): Dim => {
+  const depth = literal(o.over.size)
+  return depth === undefined ? o.over.size : dim(roomOf(tile, depth))
+}
+
 /** All panels of an operand, one behind the other: panel, k, element. */
 export const prepare = (o: Operand, cut: Cut, width: Width, isBuffer: (n: Node) => boolean): Packed => {
   const w = workshop(isBuffer, width)
   const own = cut.batch.filter((a) => o.node.type.dims.some((d) => d.name === a.name))
   const side = o.side === 'rows' ? cut.rows : cut.columns
   const size = panelSize(o, cut, width)
-  const shape = [...own.map((a) => a.size), packedSize(side.size, size, o.over.size)]
+  const shape = [...own.map((a) => a.size), packedSize(side.size, size, depthRoom(o, cut))]
   const out = buffer('out', shape)
   w.outputs.push(out)
   const first = axisIndex('panel', side.size)
@@ -188,11 +206,11 @@ export const prepare = (o: Operand, cut: Cut, width: Width, isBuffer: (n: Node) 
     buffer: 'out',
     at: [
       ...own.map((a) => axisIndex(`b${String(cut.batch.indexOf(a))}`, a.size)),
-      addIndex(addIndex(scaleIndex(o.over.size, first), scaleIndex(size, pieces.k0)), i),
+      addIndex(panelAt(o, cut, size, first, pieces.k0), i),
     ],
   })
   const value = valueOf(o, cut, w)
-  const panel: Panel = { to, size, first, extent: side.size, over: o.over, value, ...pieces }
+  const panel: Panel = { to, size, first, extent: side.size, over: o.over, value, ...pieces, ...splitOf(o, cut, w) }
   const body = within(
     [
       ...batchLoops(cut.batch).filter((l) => own.some((a) => l.axis === `b${String(cut.batch.indexOf(a))}`)),
@@ -202,7 +220,8 @@ export const prepare = (o: Operand, cut: Cut, width: Width, isBuffer: (n: Node) 
   )
   const kernel: Kernel = { name: 'pack_once', params: w.params, outputs: [out], locals: w.locals, body }
   const places = own.map((a) => a.name).join(' ')
-  const key = `${o.key}/${side.axes.map((a) => a.name).join(' ')}/${places}/${String(size)}`
+  const form = cut.tile.isSplit === true ? 'split' : String(size)
+  const key = `${o.key}/${side.axes.map((a) => a.name).join(' ')}/${places}/${form} ${String(size)}`
   return { key, buffer: out, kernel, args: w.args.flatMap((a) => (a.kind === 'node' ? [a.node] : [])) }
 }
 

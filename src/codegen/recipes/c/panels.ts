@@ -31,7 +31,7 @@ import {
   type Stmt,
 } from '../../kernel/kernel.ts'
 import { loopFrom, loopOver, within } from '../../kernel/statements.ts'
-import { sideOf, type Side, type Width } from './tiles.ts'
+import { sideOf, type Side, type Tile, type Width } from './tiles.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -61,6 +61,8 @@ export interface Panel {
   /** at most k1 - k0 */
   readonly longest: number
   readonly value: Value
+  /** as three bf16 numbers each, by steps of k; scratch for a panel before it is split */
+  readonly split?: { readonly side: 'rows' | 'columns'; readonly panelOf: (floats: number) => string }
 }
 
 // ------------------------------------------------------------------------------------- analyses
@@ -269,7 +271,7 @@ const packAlongK = (s: Surroundings, p: Panel, segment: Segment | undefined): Re
         )
   return [
     ...within([loopFrom(i, p.extent, p.first, endOf(p), 1, 'loop')], filled),
-    packCall(p, { buffer: rows, at: [whole(0)] }, whole(p.longest), whole(1)),
+    packCall(p, { buffer: rows, at: [whole(0)] }, validOf(p), whole(p.longest), whole(1)),
   ]
 }
 
@@ -280,25 +282,39 @@ const packSegments = (s: Surroundings, p: Panel, segment: Segment): ReadonlyArra
   const linear = linearRead({ ...own, value }, s.shapeOf)
   if (linear === undefined) return undefined
   const to: Room = (i) => p.to(addIndex(scaleIndex(p.size, segment.start), i))
-  const call = packCall({ ...own, to }, linear.place(p.first, whole(0)), whole(linear.i), whole(linear.k))
+  const call = packCall({ ...own, to }, linear.place(p.first, whole(0)), validOf(p), whole(linear.i), whole(linear.k))
   return within(segment.loops, [call])
 }
 
-const packCall = (p: Panel, from: Place, si: Index, sk: Index): Stmt => ({
+const packCall = (p: Panel, from: Place, valid: Index, si: Index, sk: Index): Stmt => ({
   kind: 'call',
-  intrinsic: 'pack',
+  intrinsic: p.split === undefined ? 'pack' : 'split',
   places: [p.to(whole(0)), from],
-  ints: [whole(p.size), validOf(p), subIndex(p.k1, p.k0), si, sk],
+  ints: [
+    ...[whole(p.size), valid, subIndex(p.k1, p.k0), si, sk],
+    ...(p.split === undefined ? [] : [whole(p.split.side === 'columns' ? 1 : 0)]),
+  ],
 })
 
 /** The statements that fill one panel. */
 export const packPanel = (s: Surroundings, p: Panel): ReadonlyArray<Stmt> => {
   const linear = linearRead(p, s.shapeOf)
-  if (linear !== undefined) return [packCall(p, linear.place(p.first, p.k0), whole(linear.i), whole(linear.k))]
+  if (linear !== undefined)
+    return [packCall(p, linear.place(p.first, p.k0), validOf(p), whole(linear.i), whole(linear.k))]
   const segment = segmentOf(s, p)
+  const isAlongI = leaning(probed(p), s.shapeOf) > 0
+  if (p.split !== undefined) {
+    if (!isAlongI && segment === undefined) return packAlongK(s, p, segment)
+    const { split, ...plain } = p
+    const panel = split.panelOf(p.size * p.longest)
+    return [
+      ...packPanel(s, { ...plain, to: (i) => ({ buffer: panel, at: [i] }) }),
+      packCall(p, { buffer: panel, at: [whole(0)] }, whole(p.size), whole(1), whole(p.size)),
+    ]
+  }
   const segments = segment === undefined ? undefined : packSegments(s, p, segment)
   if (segments !== undefined) return segments
-  return leaning(probed(p), s.shapeOf) > 0 ? packAlongI(s, p) : packAlongK(s, p, segment)
+  return isAlongI ? packAlongI(s, p) : packAlongK(s, p, segment)
 }
 
 /** acc[i ldc + j] (+)= sum over k < depth of a[k lda + i] b[k ldb + j] */
@@ -318,4 +334,19 @@ export const mmaCall = (
     ...[whole(width), whole(tile.rows), whole(tile.vectors * width), depth],
     ...[a.step, b.step, acc.step, whole(accumulate ? 1 : 0)],
   ],
+})
+
+/** the same of panels that were split: acc[i ldc + j] (+)= sum over k < depth of a[i, k] b[j, k] */
+export const mmaSplitCall = (
+  { rows, vectors }: Tile,
+  a: Place,
+  b: Place,
+  acc: { readonly place: Place; readonly step: Index },
+  depth: Index,
+  accumulate: boolean,
+): Stmt => ({
+  kind: 'call',
+  intrinsic: 'mma_split',
+  places: [a, b, acc.place],
+  ints: [whole(rows), whole(16 * vectors), depth, acc.step, whole(accumulate ? 1 : 0)],
 })

@@ -9,6 +9,7 @@
 import { addDim, dim, literal, mulDim, productDim, type Dim } from '../../../dsl/dim.ts'
 import type { Axis, Node, NodeOf } from '../../../dsl/node.ts'
 import { TILES } from '../../kernel/intrinsics/c.ts'
+import { SPLIT_TILES, splitRoom, STEP } from '../../kernel/intrinsics/split-c.ts'
 import { nominal, volume } from '../../fuse/costs.ts'
 import type { Accumulator, Group, Weighted } from '../../fuse/group.ts'
 import { namesOf } from '../../sizes.ts'
@@ -30,10 +31,18 @@ export interface Term {
   readonly weight: Weighted
 }
 
-/** MR rows times NV vectors, all in registers */
+/** MR rows times NV vectors, all in registers; `isSplit`: of operands split in bf16 numbers, in a machine's tiles */
 export interface Tile {
   readonly rows: number
   readonly vectors: number
+  readonly isSplit?: boolean
+}
+
+export interface Machine {
+  /** tiles that multiply bf16 numbers; `always`: taken wherever they may be, whatever it costs */
+  readonly hasTiles?: boolean | 'always'
+  /** threads share a launch */
+  readonly isShared?: boolean
 }
 
 export interface Cut {
@@ -114,17 +123,40 @@ const cyclesOf = (t: Tile, width: number, m: number, n: number, k: number): numb
   return tiles * (k * step + 2 * t.rows * t.vectors + 20)
 }
 
+interface Timed {
+  readonly tile: Tile
+  readonly cycles: number
+}
+
+/** another tile than the first only where it is clearly better: each is code of its own */
+const quickest = (tiles: ReadonlyArray<Timed>): Timed =>
+  tiles.reduce((best, t) => (t.cycles < 0.95 * best.cycles ? t : best))
+
 /** The tile of registers that takes the fewest cycles for m rows, n columns, k steps. */
-export const bestTile = (
-  width: Width,
-  m: number,
-  n: number,
-  k: number,
-): { readonly tile: Tile; readonly cycles: number } =>
-  shapes(width)
-    .map((tile) => ({ tile, cycles: cyclesOf(tile, width, m, n, k) }))
-    // another tile than the first only where it is clearly better: each is code of its own
-    .reduce((best, t) => (t.cycles < 0.95 * best.cycles ? t : best))
+export const bestTile = (width: Width, m: number, n: number, k: number): Timed =>
+  quickest(shapes(width).map((tile) => ({ tile, cycles: cyclesOf(tile, width, m, n, k) })))
+
+/** The same among the machine's tiles of bf16: six products each of 16 cycles, panels from the second-level cache. */
+const bestSplitTile = (m: number, n: number, depths: ReadonlyArray<number>): Timed => {
+  const steps = depths.reduce((s, k) => s + Math.ceil(k / STEP), 0)
+  return quickest(
+    SPLIT_TILES.map(([rows, vectors]) => {
+      const tiles = Math.ceil(m / rows) * Math.ceil(n / (16 * vectors))
+      const cycles = tiles * (steps * 0.6 * rows * vectors * 16 + 400 * depths.length)
+      return { tile: { rows, vectors, isSplit: true }, cycles }
+    }),
+  )
+}
+
+/**
+ * Whether products may be taken of split operands: the depth is known, and long enough for their roundings (half of k,
+ * and four) to be no more than those of k additions.
+ */
+const isSplittable = (accumulators: ReadonlyArray<Accumulator>): boolean =>
+  accumulators.every(({ terms }) => {
+    const depths = terms.map((t) => literal(overOf(t.dot).size))
+    return depths.every((k) => k !== undefined) && depths.reduce((s, k) => s + k!, 0) >= 8
+  })
 
 /** stores of one element each where the fastest axis of a result lies along the rows */
 const storeCycles = (results: ReadonlyArray<Node>, columns: Side): number =>
@@ -133,8 +165,9 @@ const storeCycles = (results: ReadonlyArray<Node>, columns: Side): number =>
     return s + volume(r) * (columns.axes.at(-1)?.name === last ? 1 / 8 : 3 / 2)
   }, 0)
 
-/** each element once; columns of few rows are read where they are */
-const packCycles = (n: Node, isFrozen: (n: Node) => boolean): number => (isFrozen(n) ? 0 : 0.4 * volume(n))
+/** each element once, and split in three more slowly than copied */
+const packCycles = (n: Node, { isSplit = false }: Tile, isFrozen: (n: Node) => boolean): number =>
+  isFrozen(n) ? 0 : (isSplit ? 0.75 : 0.4) * volume(n)
 
 // ----------------------------------------------------------------------------------------- blocks
 
@@ -156,14 +189,22 @@ const WORTH = { rows: 96, columns: 320 } as const
 /** work that is worth a second thread; more of it where each block would pack the columns again */
 const MUCH = { prepared: 2 ** 20, packed: 2 ** 28 } as const
 
-/** Rows of a block: what stays in the second-level cache. Two blocks, for two threads, where that costs little. */
-const blockOf = (t: Tile, width: number, e: Extent, isPrepared: boolean, isLong: boolean): Cut['block'] => {
+/** Rows of a block: what stays in the second-level cache. Where threads share a launch two blocks, if that costs little. */
+const blockOf = (
+  t: Tile,
+  width: number,
+  e: Extent,
+  isPrepared: boolean,
+  isLong: boolean,
+  isShared: boolean,
+): Cut['block'] => {
   const columns = t.vectors * width
   const inCache = Math.floor(LARGEST_LEFT / Math.max(1, e.left) / t.rows) * t.rows
   const mostRows = Math.max(t.rows, Math.min(ceilTo(isPrepared ? 256 : 512, t.rows), inCache))
   const mostColumns = isLong ? LARGEST_COLUMNS / 2 : LARGEST_COLUMNS
   const [rowBlocks, columnBlocks] = [Math.max(1, Math.ceil(e.m / mostRows)), Math.max(1, Math.ceil(e.n / mostColumns))]
-  const isAlone = e.batch * rowBlocks * columnBlocks < 2 && e.m * e.n * e.k >= MUCH[isPrepared ? 'prepared' : 'packed']
+  const isAlone =
+    isShared && e.batch * rowBlocks * columnBlocks < 2 && e.m * e.n * e.k >= MUCH[isPrepared ? 'prepared' : 'packed']
   const isThin = e.m <= 2 * t.rows
   const [moreRows, moreColumns] = !isAlone
     ? [1, 1]
@@ -202,6 +243,7 @@ export const cutContraction = (
   results: ReadonlyArray<Node>,
   width: Width,
   isFrozen: (n: Node) => boolean,
+  { hasTiles = false, isShared = false }: Machine = {},
 ): Cut => {
   const dots = accumulators.flatMap((a) => a.terms.map((t) => t.dot))
   const names = namesFor(dots)
@@ -209,23 +251,31 @@ export const cutContraction = (
   const [one, other] = [names.rows, names.columns].map((s) => sideOf(dims.filter((d) => s.has(d.name))))
   const batch = dims.filter((d) => !names.rows.has(d.name) && !names.columns.has(d.name))
   const k = dots.reduce((s, d) => s + depthOf(d), 0)
+  const isSplit = hasTiles !== false && width === 16 && isSplittable(accumulators)
+  const repeats = batch.reduce((s, a) => s * nominal(a.size), 1)
   const plans = (
     [
       [one!, other!, false],
       [other!, one!, true],
     ] as const
-  ).map(([rows, columns, isSwapped]) => {
-    const { tile, cycles } = bestTile(width, sizeOf(rows), sizeOf(columns), k)
-    const repeats = batch.reduce((s, a) => s * nominal(a.size), 1)
+  ).flatMap(([rows, columns, isSwapped]) => {
+    const [m, n] = [sizeOf(rows), sizeOf(columns)]
     const operands = dots.map((d) => (isSwapped ? [...oriented(d, names)].reverse() : oriented(d, names)))
-    const packing = operands.reduce(
-      (s, [r, c]) => s + packCycles(r, isFrozen) + (sizeOf(rows) <= 2 * tile.rows ? 0 : packCycles(c, isFrozen)),
-      0,
-    )
-    return { rows, columns, isSwapped, tile, cycles: cycles * repeats + storeCycles(results, columns) + packing }
+    const tiles = [
+      ...(isSplit && hasTiles === 'always' ? [] : [bestTile(width, m, n, k)]),
+      ...(isSplit ? [bestSplitTile(m, n, dots.map(depthOf))] : []),
+    ]
+    return tiles.map(({ tile, cycles }) => {
+      // columns of few rows are read where they are
+      const isDirect = tile.isSplit !== true && m <= 2 * tile.rows
+      const packing = operands.reduce(
+        (s, [r, c]) => s + packCycles(r!, tile, isFrozen) + (isDirect ? 0 : packCycles(c!, tile, isFrozen)),
+        0,
+      )
+      return { rows, columns, isSwapped, tile, cycles: cycles * repeats + storeCycles(results, columns) + packing }
+    })
   })
-  const [plain, swapped] = [plans[0]!, plans[1]!]
-  const plan = swapped.cycles < plain.cycles ? swapped : plain
+  const plan = plans.reduce((best, p) => (p.cycles < best.cycles ? p : best))
   const cut = accumulators.map(({ node, terms }) => ({
     node,
     terms: terms.map((weight): Term => {
@@ -239,12 +289,15 @@ export const cutContraction = (
     n: sizeOf(plan.columns),
     k,
     left: leftOf(terms, isFrozen),
-    batch: batch.reduce((s, a) => s * nominal(a.size), 1),
+    batch: repeats,
   }
   const isPrepared = terms.every((t) => isFrozen(t.columns) || volume(t.columns) < 2 ** 14)
-  const block = blockOf(plan.tile, width, extent, isPrepared, terms.some(isLong))
+  const block = blockOf(plan.tile, width, extent, isPrepared, terms.some(isLong), isShared)
   return { batch, rows: plan.rows, columns: plan.columns, accumulators: cut, tile: plan.tile, block }
 }
+
+/** floats that an element's numbers take in a panel */
+export const roomOf = ({ isSplit = false }: Tile, depth: number): number => (isSplit ? splitRoom(depth) : depth)
 
 /** floats of a packed operand: whole panels, or enough for them where the extent is a symbol */
 export const packedSize = (extent: Dim, panel: number, depth: Dim): Dim => {
