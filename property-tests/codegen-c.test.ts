@@ -89,11 +89,26 @@ const heads = (
   )
 })
 
+/** sizes around four pivots and every width, with and without pivoting */
+const systems = [1, 3, 4, 5, 8, 18, 33].flatMap((n) => {
+  const m = L.input('m', { batch: 3, row: n, col: n })
+  const [eye, rhs] = [L.eye('row', 'col', n), L.input('rhs', { batch: 3, row: n, c: 5 })]
+  const skew = pipe(m, L.sub(pipe(m, L.rename({ row: 'col', col: 'row' }))))
+  return [
+    withVjp(`cayley ${String(n)}`, pipe(rhs, L.solve(pipe(eye, L.add(skew)), 'row', 'col')), ['m', 'rhs']),
+    withVjp(`solve ${String(n)}`, pipe(rhs, L.solve(pipe(m, L.add(pipe(eye, L.scale(n + 1)))), 'row', 'col')), [
+      'm',
+      'rhs',
+    ]),
+  ]
+})
+
 describe.skipIf(!hasCompiler)("native kernels under each kernel's own bound", () => {
   test.each([
     ['contractions', contractions],
     ['rows', rows],
     ['attention', heads],
+    ['systems', systems],
   ] as const)('%s', (title, programs) => {
     const all = programs.flatMap((p, i) => namedCases(p, inputsOf(p, i + 1)))
     proveCompiled(title, all, widestVectors())
