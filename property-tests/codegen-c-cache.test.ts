@@ -3,12 +3,8 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import * as E from 'fp-ts/lib/Either.js'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { findCompiler } from '../src/codegen/runtime/c.ts'
-
-const hasCompiler = E.isRight(findCompiler())
-if (!hasCompiler) console.warn('SKIPPED: the cache of compiled kernels, for there is no C compiler')
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { describeC } from './compilers.ts'
 
 const script = join(import.meta.dirname, 'fixtures/compile-once.ts')
 
@@ -25,7 +21,7 @@ const run = (cache: string, at: number): Promise<string> =>
     child.on('close', () => done(text.trim()))
   })
 
-describe.skipIf(!hasCompiler)('the cache of compiled kernels', () => {
+describeC('the cache of compiled kernels', () => {
   let cache = ''
   beforeEach(() => (cache = mkdtempSync(join(tmpdir(), 'scion-cache-'))))
   afterEach(() => rmSync(cache, { recursive: true, force: true }))

@@ -12,14 +12,12 @@ import type { Values } from '../src/dsl/interpret.ts'
 import type { Program } from '../src/dsl/program.ts'
 import { compiledCases, proveCompiled, type Case } from './codegen/compiled.ts'
 import { diceOf } from './codegen-graphs.ts'
+import { describeC, hasCompiler } from './compilers.ts'
 
 const get = <A>(c: E.Either<unknown, A>): A => {
   if (E.isLeft(c)) throw new Error(JSON.stringify(c.left))
   return c.right
 }
-
-const hasCompiler = E.isRight(findCompiler())
-if (!hasCompiler) console.warn('SKIPPED: the native target, for there is no C compiler')
 
 const inputsOf = (p: Program, n: number): Values => {
   const d = diceOf(n)
@@ -72,6 +70,19 @@ const contractions = shapes.map(([t, k, o]) =>
 const rows = shapes.map(([t, k]) =>
   withVjp(`softmax ${String(t)} ${String(k)}`, pipe(L.input('x', { token: t, in: k }), L.softmax('in')), ['x']),
 )
+/** a segment of one, of several, of none: what is outside of the lanes is folded too */
+const padded = (
+  [
+    [1, 0],
+    [0, 1],
+    [1, 2],
+    [3, 1],
+  ] as const
+).flatMap(([before, after]) => {
+  const x = pipe(L.input('x', { token: 5, in: 19 }), L.sub(0.25), L.pad('in', before, after))
+  const name = `padded by ${String(before)} and ${String(after)}`
+  return ([L.sum, L.max, L.min] as const).map((reduce) => get(L.program(name, { y: pipe(x, L.exp, reduce('in')) })))
+})
 const heads = (
   [
     [8, 4, 8],
@@ -103,10 +114,11 @@ const systems = [1, 3, 4, 5, 8, 18, 33].flatMap((n) => {
   ]
 })
 
-describe.skipIf(!hasCompiler)("native kernels under each kernel's own bound", () => {
+describeC("native kernels under each kernel's own bound", () => {
   test.each([
     ['contractions', contractions],
     ['rows', rows],
+    ['rows, padded', padded],
     ['attention', heads],
     ['systems', systems],
   ] as const)('%s', (title, programs) => {
@@ -115,7 +127,7 @@ describe.skipIf(!hasCompiler)("native kernels under each kernel's own bound", ()
   })
 })
 
-describe.skipIf(!hasCompiler)('threads', () => {
+describeC('threads', () => {
   test('one, two and three give the same bits', () => {
     const program = heads[0]!
     const inputs = inputsOf(program, 7)
@@ -168,7 +180,7 @@ describe('without a compiler', () => {
   })
 })
 
-describe.skipIf(!hasCompiler)('special values and accuracy', () => {
+describeC('special values and accuracy', () => {
   const answers = (y: L.AnyTensor, x: Float32Array) => {
     const p = get(L.program('one', { y }))
     return {

@@ -6,7 +6,7 @@ import { showFaults } from '../src/dsl/fault.ts'
 import { architectures } from '../src/codegen/runtime/cuda-compiler.ts'
 import { readCubin, type CubinKernel } from '../src/codegen/runtime/cubin.ts'
 import { openNvrtc } from '../src/codegen/runtime/nvrtc.ts'
-import { describeCuda } from './cuda-compiler.ts'
+import { describeCuda } from './compilers.ts'
 
 const source = `
 extern "C" __global__ void __launch_bounds__(128) axpy(const float *x, float *y, float a, int n) {

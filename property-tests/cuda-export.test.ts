@@ -8,7 +8,7 @@ import { registry } from '../src/adapters/registry.ts'
 import { architectures } from '../src/codegen/runtime/cuda-compiler.ts'
 import { readCubin } from '../src/codegen/runtime/cubin.ts'
 import { showFaults } from '../src/dsl/fault.ts'
-import { describeCuda } from './cuda-compiler.ts'
+import { describeCuda } from './compilers.ts'
 import { exported, manifestHolds } from './cli/exported.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'scion-cuda-'))

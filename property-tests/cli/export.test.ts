@@ -5,12 +5,11 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, w
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import * as E from 'fp-ts/lib/Either.js'
-import { findCompiler } from '../../src/codegen/runtime/c.ts'
 import { registry } from '../../src/adapters/registry.ts'
 import { defaultsOf, siteProgram, typicalSizes } from '../../src/cli/site-program.ts'
 import type { Manifest } from '../../src/codegen/export/manifest.ts'
 import type { Program } from '../../src/dsl/index.ts'
+import { describeC } from '../compilers.ts'
 import { axesOf, exported, manifestHolds, meant, type Arrays } from './exported.ts'
 import { valueAt, type Sizes } from './expression.ts'
 import { openC } from './run-exported-c.ts'
@@ -60,10 +59,7 @@ describe('gpujs', () => {
   )
 })
 
-const hasCompiler = E.isRight(findCompiler())
-if (!hasCompiler) console.warn('SKIPPED: exported C is not run, for there is no C compiler')
-
-describe.skipIf(!hasCompiler)('c', () => {
+describeC('exported C', () => {
   it.each(registry.map((a) => [a.name, a] as const))(
     '%s: one object for several sizes, run by its manifest',
     async (name, adapter) => {

@@ -10,7 +10,6 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { adapter, type Adapter } from '../../src/adapters/adapter.ts'
 import { registry } from '../../src/adapters/registry.ts'
 import type { TargetName } from '../../src/codegen/index.ts'
-import { findCompiler } from '../../src/codegen/runtime/c.ts'
 import {
   add,
   cast,
@@ -49,6 +48,7 @@ import { graftedParams, graftOnto, type Grafted } from '../../src/models/graft.t
 import { hoist } from '../../src/models/hoist.ts'
 import { llamaSites, llamaWeights } from '../../src/models/llama.ts'
 import { whyNotTokenWise } from '../../src/models/token-wise.ts'
+import { hasCompiler } from '../compilers.ts'
 import { seed } from '../seed.ts'
 
 const right = <A>(c: E.Either<ReadonlyArray<Fault>, A>): A => {
@@ -227,7 +227,6 @@ describe('reading on is reading again', () => {
 
 // ------------------------------------------------------------------------------------- the targets
 
-const hasCompiler = E.isRight(findCompiler())
 if (!hasCompiler) console.warn('SKIPPED: text on the native target, for there is no C compiler')
 const targets: ReadonlyArray<TargetName> = ['gpujs', ...(hasCompiler ? (['c'] as const) : [])]
 
