@@ -142,6 +142,10 @@ export interface FunctionC {
   readonly symbols: ReadonlyArray<string>
 }
 
+/** intrinsics by name */
+const calledBy = (kernels: ReadonlyArray<Kernel>): ReadonlySet<string> =>
+  new Set(kernels.flatMap((k) => allStmts(k.body).flatMap((s) => (s.kind === 'call' ? [s.intrinsic] : []))))
+
 /** locals that a function has on its stack; all others are in the caller's scratch */
 export const isOnStack = (b: Buffer): boolean => b.space !== 'scratch' && elementsOf(b) !== undefined
 
@@ -179,6 +183,7 @@ export const printFunctionC = (k: Kernel, width: number, name = k.name): Functio
           const nest = nestOf(s)
           return nest === undefined ? p.stmts([s]) : printNest(nest, n, p)
         })
+  const around = [...calledBy([k])].flatMap((c) => intrinsic(c)?.around?.c ?? [])
   const nests = rest.flatMap((s) => nestOf(s) ?? [])
   const tasks = nests.map(({ loops }) => loops.map((l) => `(${tripsOf(l, p)})`).join(' * '))
   const ints = symbols.map((s, i) => `const long ${names.get(s)!} = n[${String(i)}];`)
@@ -190,7 +195,13 @@ export const printFunctionC = (k: Kernel, width: number, name = k.name): Functio
   ]
   const source = [
     `static __attribute__((noinline)) void ${name}(${parameters.join(', ')}) {`,
-    ...indent([...locals, ...p.stmts(prologue), ...main]),
+    ...indent([
+      ...locals,
+      ...around.map((a) => a.before),
+      ...p.stmts(prologue),
+      ...main,
+      ...around.map((a) => a.after),
+    ]),
     '}',
     `static void call_${name}(float *const *b, const int *n, float *s, long begin, long end) { ${name}(${args.join(', ')}); }`,
     `static long tasks_${name}(const int *n) { ${ints.join(' ')} return ${tasks.length === 0 ? '1' : tasks.join(' + ')}; }`,
@@ -215,9 +226,7 @@ export const printSourceC = (kernels: ReadonlyArray<Kernel>, width: number): Sou
     taken.add(name)
     return printFunctionC(k, width, name)
   })
-  const called = new Set(
-    kernels.flatMap((k) => allStmts(k.body).flatMap((s) => (s.kind === 'call' ? [s.intrinsic] : []))),
-  )
+  const called = calledBy(kernels)
   const source = [
     vectorPrelude(width),
     ...[...called].sort().map((c) => intrinsic(c)?.text.c ?? `#error no ${c}`),

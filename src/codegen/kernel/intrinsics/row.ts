@@ -36,6 +36,8 @@ interface Common {
   readonly ints: ReadonlyArray<string>
   /** source that stands above the kernels that call it */
   readonly text: { readonly c?: string; readonly cuda?: string }
+  /** what stands at the beginning and at the end of a function that calls it */
+  readonly around?: { readonly c: { readonly before: string; readonly after: string } }
 }
 
 /**

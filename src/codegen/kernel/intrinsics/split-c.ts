@@ -11,7 +11,7 @@
  * Steps of k come 32 at a time; a step of a panel of P elements is its h, m and l, each P / 16 tiles of 16 lines of 64
  * bytes: lines of rows are elements with their 32 numbers, lines of columns are pairs of k with 16 elements.
  */
-import type { Intrinsic } from './row.ts'
+import type { Intrinsic, View } from './row.ts'
 
 /** reduced numbers in a step */
 export const STEP = 32
@@ -26,24 +26,31 @@ export const SPLIT_TILES: ReadonlyArray<readonly [rows: number, vectors: number]
   [16, 2],
 ]
 
-const lanes = (n: number, f: (i: number) => number): string =>
-  Array.from({ length: n }, (_, i) => String(f(i))).join(', ')
 
 /** of both rows */
 const wordsText = `#ifndef MARK
 #define MARK 0x7fff
 typedef unsigned vw __attribute__((vector_size(64)));
 typedef unsigned vwu __attribute__((vector_size(64), aligned(4), may_alias));
-typedef unsigned short vs __attribute__((vector_size(64)));
-/* not 0, and below 2^-100 or from 2^127 on */
-INLINE vw odd_w(vf x) {
-  const vw u = (vw)x & 0x7fffffffu;
-  return (vw)(u - 0x0d800000u >= 0x7f000000u - 0x0d800000u) & (vw)(u != 0);
+#ifdef __AVX512F__
+#define MOST_W(a, b) (vw)__builtin_ia32_pmaxud512_mask((vi)(a), (vi)(b), (vi)(a), (unsigned short)-1)
+#define LEAST_W(a, b) (vw)__builtin_ia32_pminud512_mask((vi)(a), (vi)(b), (vi)(a), (unsigned short)-1)
+#else
+#define MOST_W(a, b) ((vw)(a > b) & a | ~(vw)(a > b) & b)
+#define LEAST_W(a, b) ((vw)(a < b) & a | ~(vw)(a < b) & b)
+#endif
+/* the largest of twice the bits, which drops the sign, and the least of that less 1, which leaves 0 out */
+typedef struct { vw most, least; } Span;
+#define NOTHING (Span){(vw){0}, (vw){0} - 1}
+INLINE void reach(Span *s, vf x) {
+  const vw u = (vw)x << 1, v = u - 1;
+  s->most = MOST_W(s->most, u), s->least = LEAST_W(s->least, v);
 }
-INLINE int any_w(vw m) {
-  unsigned any = 0;
-  for (int i = 0; i < W; i++) any |= m[i];
-  return any != 0;
+/* all are 0, or at least 2^-100 and below the limit */
+INLINE int is_within(Span s, unsigned limit) {
+  unsigned most = 0, least = -1;
+  for (int i = 0; i < W; i++) most = s.most[i] > most ? s.most[i] : most, least = s.least[i] < least ? s.least[i] : least;
+  return most < 2 * limit && least >= 2 * 0x0d800000u - 1;
 }
 #endif
 `
@@ -69,42 +76,45 @@ static void transpose16(unsigned *RESTRICT to, const unsigned *RESTRICT from) {
 #pragma GCC unroll 16
   for (int i = 0; i < 16; i++) put_w(to + 16 * i, r[i]);
 }
-/* 16 elements' 32 numbers, of which there are n and d: three tiles, \`piece\` words apart; what is odd about them */
-INLINE vw split16(unsigned *to, long piece, const float *from, int n, int d, long si, long sk, int columns) {
+/* two vectors in one: halves of words side by side */
+#define PUT_PARTS(at, apart, x, y) { \\
+  PARTS(x, h, m, l) PARTS(y, h1, m1, l1) \\
+  put_w(at, h >> 16 | h1), put_w((at) + (apart), m >> 16 | m1), put_w((at) + 2 * (apart), l >> 16 | l1); \\
+}
+/* 16 elements' 32 numbers, of which there are n and d: three tiles, \`piece\` words apart; k and k + 16 share a word */
+INLINE void split16(Span *span, unsigned *to, long piece, const float *from, int n, int d, long si, long sk, int columns) {
   unsigned turned[3][256] __attribute__((aligned(64)));
   const int turn = (si == 1) != columns;
   unsigned *const w = turn ? turned[0] : to;
   const long apart = turn ? 256 : piece;
-  vw odd = {0};
-  if (si == 1)
-    for (int k = 0; k < 32; k += 2) {
-      const vf x = k < d ? load_n(from + k * sk, n) : (vf){0}, y = k + 1 < d ? load_n(from + (k + 1) * sk, n) : (vf){0};
-      PARTS(x, h, m, l)
-      PARTS(y, h1, m1, l1)
-      odd |= odd_w(x) | odd_w(y);
-      put_w(w + 8 * k, h >> 16 | h1), put_w(w + apart + 8 * k, m >> 16 | m1), put_w(w + 2 * apart + 8 * k, l >> 16 | l1);
+  const long line = si == 1 ? sk : si, other = si == 1 ? 16 * sk : 16;
+  if (n == 16 && d == 32 && (si == 1 || sk == 1))
+    for (int q = 0; q < 16; q++) {
+      const vf x = LOAD(from + q * line), y = LOAD(from + q * line + other);
+      reach(span, x), reach(span + 1, y);
+      PUT_PARTS(w + 16 * q, apart, x, y)
+    }
+  else if (si == 1 || sk == 1)
+    for (int q = 0; q < 16; q++) {
+      const int most = d < 16 ? d : 16;
+      const vf x = load_n(from + q * line, si == 1 ? (q < d ? n : 0) : q < n ? most : 0);
+      const vf y = load_n(from + q * line + other, si == 1 ? (q + 16 < d ? n : 0) : q < n ? d - most : 0);
+      reach(span, x), reach(span + 1, y);
+      PUT_PARTS(w + 16 * q, apart, x, y)
     }
   else
-    for (int i = 0; i < 16; i++) {
-      float line[32];
-      const float *f = from + i * si;
-      if (sk != 1 && i < n) {
-        for (int k = 0; k < d; k++) line[k] = f[k * sk];
-        f = line;
+    for (int q = 0; q < 16; q++) {
+      float x[16], y[16];
+      for (int k = 0; k < 16; k++) {
+        x[k] = q < n && k < d ? from[q * si + k * sk] : 0.0f;
+        y[k] = q < n && k + 16 < d ? from[q * si + (k + 16) * sk] : 0.0f;
       }
-      const int first = i < n ? d : 0;
-      const vf x = load_n(f, first < 16 ? first : 16), y = first > 16 ? load_n(f + 16, first - 16) : (vf){0};
-      const vs upper = {${lanes(32, (i) => 2 * i + 1)}};
-      PARTS(x, h, m, l)
-      PARTS(y, h1, m1, l1)
-      odd |= odd_w(x) | odd_w(y);
-      put_w(w + 16 * i, (vw)__builtin_shuffle((vs)h, (vs)h1, upper));
-      put_w(w + apart + 16 * i, (vw)__builtin_shuffle((vs)m, (vs)m1, upper));
-      put_w(w + 2 * apart + 16 * i, (vw)__builtin_shuffle((vs)l, (vs)l1, upper));
+      const vf xs = LOAD(x), ys = LOAD(y);
+      reach(span, xs), reach(span + 1, ys);
+      PUT_PARTS(w + 16 * q, apart, xs, ys)
     }
   if (turn)
     for (int q = 0; q < 3; q++) transpose16(to + q * piece, turned[q]);
-  return odd;
 }
 static __attribute__((noinline, cold)) void mark(unsigned short *to, const float *from, int p, int valid, long depth, long si, long sk, int columns) {
   for (long k = 0; k < depth; k++)
@@ -112,19 +122,19 @@ static __attribute__((noinline, cold)) void mark(unsigned short *to, const float
       union { float x; unsigned u; } v = {from[i * si + k * sk]};
       const unsigned size = v.u & 0x7fffffffu;
       if (size == 0 || size - 0x0d800000u < 0x7f000000u - 0x0d800000u) continue;
-      unsigned short *const at = to + k / 32 * p * 96 + i / 16 * 512 + (columns ? k % 32 / 2 * 32 + i % 16 * 2 + k % 2 : i % 16 * 32 + k % 32);
+      const long word = columns ? k % 16 * 16 + i % 16 : i % 16 * 16 + k % 16;
+      unsigned short *const at = to + k / 32 * p * 96 + i / 16 * 512 + 2 * word + k / 16 % 2;
       at[0] = MARK, at[32 * p] = (unsigned short)(v.u >> 16), at[64 * p] = (unsigned short)v.u;
     }
 }
 static __attribute__((noinline)) void split(float *RESTRICT to, const float *RESTRICT from, int p, int valid, long depth, long si, long sk, int columns) {
-  vw odd = {0};
+  Span span[2] = {NOTHING, NOTHING};
   for (long k = 0; k < depth; k += 32)
     for (int i = 0; i < p; i += 16) {
       const int n = valid - i < 0 ? 0 : valid - i < 16 ? valid - i : 16, d = depth - k < 32 ? (int)(depth - k) : 32;
-      unsigned *const at = (unsigned *)to + k / 32 * p * 48 + 16 * i;
-      odd |= split16(at, 16 * p, from + i * si + k * sk, n, d, si, sk, columns);
+      split16(span, (unsigned *)to + k / 32 * p * 48 + 16 * i, 16 * p, from + i * si + k * sk, n, d, si, sk, columns);
     }
-  if (any_w(odd)) mark((unsigned short *)to, from, p, valid, depth, si, sk, columns);
+  if (!is_within(span[0], 0x7f000000u) || !is_within(span[1], 0x7f000000u)) mark((unsigned short *)to, from, p, valid, depth, si, sk, columns);
 }
 `
 
@@ -138,34 +148,40 @@ static const unsigned char shapes[64] __attribute__((aligned(64))) = {
   1, [16] = 64, [18] = 64, [20] = 64, [22] = 64, [24] = 64, [26] = 64, [28] = 64, [30] = 64, [48] = 16, 16, 16, 16, 16, 16, 16, 16};
 #define TILES_ON __asm__ volatile("ldtilecfg %0" : : "m"(shapes));
 #define TILES_OFF __asm__ volatile("tilerelease" : :);
+#else
+#define TILES_ON
+#define TILES_OFF
 #endif
-/* what was split, marks included */
-INLINE float joined(const unsigned short *p, long apart) {
-  union { unsigned u; float x; } h, m, l;
-  if (p[0] == MARK) return h.u = (unsigned)p[apart] << 16 | p[2 * apart], h.x;
-  h.u = (unsigned)p[0] << 16, m.u = (unsigned)p[apart] << 16, l.u = (unsigned)p[2 * apart] << 16;
-  return h.x + (m.x + l.x);
+/* what was split, marks included: the numbers in the lower halves of words, and those in the upper ones */
+INLINE void join_w(float *low, float *high, const unsigned *at, long apart) {
+  const vw h = *(const vwu *)at, m = *(const vwu *)(at + apart), l = *(const vwu *)(at + 2 * apart), upper = (vw){0} + 0xffff0000u;
+  const vf x = (vf)(h << 16) + ((vf)(m << 16) + (vf)(l << 16)), y = (vf)(h & upper) + ((vf)(m & upper) + (vf)(l & upper));
+  STORE(low, pick_w((vi)((h & 0xffffu) == MARK), (vf)(m << 16 | (l & 0xffffu)), x));
+  STORE(high, pick_w((vi)((h >> 16) == MARK), (vf)((m & upper) | l >> 16), y));
 }
-static __attribute__((noinline, cold)) void plainly(const unsigned short *a, const unsigned short *b, float *acc, int mr, int nr, long steps, long ldc, int accumulate) {
+static __attribute__((noinline, cold)) void plainly(const float *a, const float *b, float *acc, int mr, int nr, long depth, long ldc, int accumulate) {
   for (int i = 0; i < mr && !accumulate; i++)
     for (int j = 0; j < nr; j++) acc[i * ldc + j] = 0.0f;
-  for (; steps > 0; steps--, a += 96 * mr, b += 96 * nr)
-    for (int k = 0; k < 32; k++) {
-      float x[32], y[32];
-      for (int i = 0; i < mr; i++) x[i] = joined(a + i / 16 * 512 + i % 16 * 32 + k, 32 * mr);
-      for (int j = 0; j < nr; j++) y[j] = joined(b + j / 16 * 512 + k / 2 * 32 + j % 16 * 2 + k % 2, 32 * nr);
-      for (int i = 0; i < mr; i++)
-        for (int j = 0; j < nr; j++) acc[i * ldc + j] += x[i] * y[j];
-    }
+  for (; depth > 0; depth -= 32, a += 48 * mr, b += 48 * nr) {
+    float x[32][32], y[32][32];
+    for (int i = 0; i < mr; i++) join_w(x[i], x[i] + 16, (const unsigned *)a + 16 * i, 16 * mr);
+    for (int q = 0; q < 16; q++)
+      for (int j = 0; j < nr; j += 16) join_w(y[q] + j, y[q + 16] + j, (const unsigned *)b + 16 * j + 16 * q, 16 * nr);
+    for (int i = 0; i < mr; i++)
+      for (int j = 0; j < nr; j += 16) {
+        vf sum = LOAD(acc + i * ldc + j);
+        for (int k = 0; k < 32; k++) sum += x[i][k] * LOAD(y[k] + j);
+        STORE(acc + i * ldc + j, sum);
+      }
+  }
 }
 /* every result is finite, and 0 or at least 2^-100 */
-INLINE int is_settled(const float *s, int n) {
-  vw odd = {0};
-  for (int i = 0; i < n; i += W) {
-    const vw u = (vw)LOAD(s + i) & 0x7fffffffu;
-    odd |= (vw)(u - 0x0d800000u >= 0x7f800000u - 0x0d800000u) & (vw)(u != 0);
-  }
-  return !any_w(odd);
+INLINE int is_settled(const float *s, int mr, int nr, long ld) {
+  Span a = NOTHING, b = NOTHING;
+  for (int i = 0; i < mr; i += 2)
+    for (int j = 0; j < nr; j += W) reach(&a, LOAD(s + i * ld + j)), reach(&b, LOAD(s + (i + 1) * ld + j));
+  a.most = MOST_W(a.most, b.most), a.least = LEAST_W(a.least, b.least);
+  return is_within(a, 0x7f800000u);
 }
 INLINE void settle(const float *s, float *acc, int mr, int nr, long ldc) {
   for (int i = 0; i < mr; i++)
@@ -183,96 +199,118 @@ const PRODUCTS = [
   [0, 0],
 ] as const
 
+const count = (n: number): ReadonlyArray<number> => Array.from({ length: n }, (_, i) => i)
+
 /**
  * A tile of results: 2 x 2, 2 x 1 or 1 x 2 tiles of accumulators. Fewer than four would wait for each other, so that two
- * sets of them take products in turn and are added at the end.
+ * sets of them take products in turn and are added at the end. A tile is loaded just before its first product.
  */
 const productText = ([mr, columns]: readonly [number, number]): string => {
   const [rows, nr] = [mr / 16, 16 * columns]
-  const at = Array.from({ length: rows * columns }, (_, x) => ({ x, i: Math.floor(x / columns), j: x % columns }))
-  const sets = at.length === 4 ? 1 : 2
-  const acc = (op: string, p: string, ld: string): string =>
-    at
-      .map(({ x, i, j }) => `${op}(${String(x)}, ${p} + ${String(16 * i)} * ${ld} + ${String(16 * j)}, 4 * ${ld})`)
-      .join(' ')
-  const zero = (set: number): string => at.map(({ x }) => `ZERO_TILE(${String(set * at.length + x)})`).join(' ')
-  const load = (first: number, count: number, from: string, part: number): string =>
-    Array.from(
-      { length: count },
-      (_, i) => `LOAD_TILE(${String(first + i)}, ${from} + ${String(1024 * (part * count + i))}, 64)`,
-    ).join(' ')
+  const [tiles, sets] = [rows * columns, rows * columns === 4 ? 1 : 2]
+  const left = (part: number, i: number): string =>
+    `LOAD_TILE(${String(4 + i)}, a + ${String(1024 * (part * rows + i))}, 64)`
+  const right = (part: number, j: number): string =>
+    `LOAD_TILE(${String(6 + j)}, b + ${String(1024 * (part * columns + j))}, 64)`
   const products = PRODUCTS.map(([a, b], n) => {
-    const [lastA, lastB] = PRODUCTS[n - 1] ?? []
-    const dots = at.map(
-      ({ x, i, j }) => `DOT_TILE(${String((n % sets) * at.length + x)}, ${String(4 + i)}, ${String(6 + j)})`,
-    )
-    return [
-      '   ',
-      ...(a === lastA ? [] : [load(4, rows, 'a', a)]),
-      ...(b === lastB ? [] : [load(6, columns, 'b', b)]),
-      ...dots,
-    ].join(' ')
+    const dot = (i: number, j: number): string =>
+      `DOT_TILE(${String((n % sets) * tiles + i * columns + j)}, ${String(4 + i)}, ${String(6 + j)})`
+    const inner =
+      n === 0
+        ? count(rows).flatMap((i) => [
+            left(a, i),
+            ...count(columns).flatMap((j) => [...(i === 0 ? [right(b, j)] : []), dot(i, j)]),
+          ])
+        : a !== PRODUCTS[n - 1]![0]
+          ? count(rows).flatMap((i) => [left(a, i), ...count(columns).map((j) => dot(i, j))])
+          : count(columns).flatMap((j) => [right(b, j), ...count(rows).map((i) => dot(i, j))])
+    return `      ${inner.join(' ')}`
   })
-  const store = Array.from({ length: sets }, (_, set) =>
-    at
-      .map(
-        ({ x, i, j }) =>
-          `STORE_TILE(${String(set * at.length + x)}, s[${String(set)}] + ${String(16 * (i * nr + j))}, ${String(4 * nr)})`,
-      )
-      .join(' '),
-  )
-  return `static __attribute__((noinline)) void mma_split_${String(mr)}_${String(nr)}(const float *x, const float *y, float *acc, long depth, long ldc, int accumulate) {
-  const long steps = (depth + 31) / 32;
+  const each = (op: string, set: number, place: (i: number, j: number) => string): string =>
+    count(rows)
+      .flatMap((i) => count(columns).map((j) => `${op}(${String(set * tiles + i * columns + j)}${place(i, j)})`))
+      .join(' ')
+  const inAcc = (i: number, j: number): string => `, acc + ${String(16 * i)} * ldc + ${String(16 * j)}, 4 * ldc`
+  const inScratch =
+    (set: number) =>
+    (i: number, j: number): string =>
+      `, s[${String(set)}] + ${String(16 * (i * nr + j))}, ${String(4 * nr)}`
+  const size = String(mr * nr)
+  return `static __attribute__((noinline)) void mma_split_${String(mr)}_${String(nr)}(const float *x, const float *y, float *acc, const float *x2, const float *y2, long depth, long depth2, long ldc, int accumulate) {
 #ifdef __AMX_BF16__
-  float s[${String(sets)}][${String(mr * nr)}] __attribute__((aligned(64)));
-  const char *a = (const char *)x, *b = (const char *)y;
-  TILES_ON
-  if (accumulate) { ${acc('LOAD_TILE', 'acc', 'ldc')} }
-  else { ${zero(0)} }
-${sets === 1 ? '' : `  ${zero(1)}\n`}  for (long k = 0; k < steps; k++, a += ${String(192 * mr)}, b += ${String(192 * nr)}) {
+  float s[${String(sets)}][${size}] __attribute__((aligned(64)));
+  if (accumulate) { ${each('LOAD_TILE', 0, inAcc)} }
+  else { ${each('ZERO_TILE', 0, () => '')} }
+${sets === 1 ? '' : `  ${each('ZERO_TILE', 1, () => '')}\n`}  for (int run = 0; run < 2; run++) {
+    const char *a = (const char *)(run ? x2 : x), *b = (const char *)(run ? y2 : y);
+    for (long k = run ? depth2 : depth; k > 0; k -= 32, a += ${String(192 * mr)}, b += ${String(192 * nr)}) {
 ${products.join('\n')}
+    }
   }
-  ${store.join('\n  ')}
-  TILES_OFF
-${sets === 1 ? '' : `  for (int i = 0; i < ${String(mr * nr)}; i += W) STORE(s[0] + i, LOAD(s[0] + i) + LOAD(s[1] + i));\n`}  if (is_settled(s[0], ${String(mr * nr)})) {
-    settle(s[0], acc, ${String(mr)}, ${String(nr)}, ldc);
-    return;
+${
+  sets === 1
+    ? `  if (!accumulate) {
+    ${each('STORE_TILE', 0, inAcc)}
+    if (is_settled(acc, ${String(mr)}, ${String(nr)}, ldc)) return;
+  } else {
+    ${each('STORE_TILE', 0, inScratch(0))}`
+    : `  {
+    ${count(sets)
+      .map((set) => each('STORE_TILE', set, inScratch(set)))
+      .join(' ')}
+    for (int i = 0; i < ${size}; i += W) STORE(s[0] + i, LOAD(s[0] + i) + LOAD(s[1] + i));`
+}
+    if (is_settled(s[0], ${String(mr)}, ${String(nr)}, ${String(nr)})) { settle(s[0], acc, ${String(mr)}, ${String(nr)}, ldc); return; }
   }
 #endif
-  plainly((const unsigned short *)x, (const unsigned short *)y, acc, ${String(mr)}, ${String(nr)}, steps, ldc, accumulate);
+  plainly(x, y, acc, ${String(mr)}, ${String(nr)}, depth, ldc, accumulate);
+  plainly(x2, y2, acc, ${String(mr)}, ${String(nr)}, depth2, ldc, 1);
 }`
 }
 
 const mmaText = `${tilesText}${SPLIT_TILES.map(productText).join('\n')}
-#define mma_split(a, b, acc, mr, nr, depth, ldc, accumulate) mma_split_##mr##_##nr(a, b, acc, depth, ldc, accumulate)
+#define mma_split(a, b, acc, a2, b2, mr, nr, depth, depth2, ldc, accumulate) \\
+  mma_split_##mr##_##nr(a, b, acc, a2, b2, depth, depth2, ldc, accumulate)
 `
 
 /** Both rows' meanings take a panel as its elements, k by k, and what is left of its room as zeros. */
 export const intrinsicsSplitC: ReadonlyArray<Intrinsic> = [
   {
     name: 'mma_split',
-    formula:
-      'acc[i ldc + j] = (accumulate ? acc[i ldc + j] : 0) + sum_k<depth a[k mr + i] b[k nr + j], i < mr, j < nr; a, b split',
+    formula: `acc[i ldc + j] = (accumulate ? acc[i ldc + j] : 0) + sum_k<depth a[k mr + i] b[k nr + j]
+      + sum_k<depth2 a2[k mr + i] b2[k nr + j], i < mr, j < nr; a, b, a2, b2 as split makes them`,
     places: [
       { name: 'a', access: 'read' },
       { name: 'b', access: 'read' },
       { name: 'acc', access: 'update' },
+      { name: 'a2', access: 'read' },
+      { name: 'b2', access: 'read' },
     ],
-    ints: ['mr', 'nr', 'depth', 'ldc', 'accumulate'],
+    ints: ['mr', 'nr', 'depth', 'depth2', 'ldc', 'accumulate'],
     scope: 'thread',
     meaning: ({ places, ints }) => {
-      const [a, b, acc] = places
-      const [mr, nr, depth, ldc, accumulate] = ints
+      const [a, b, acc, a2, b2] = places
+      const [mr, nr, depth, depth2, ldc, accumulate] = ints
+      const sum = (x: View, y: View, i: number, j: number, steps: number): number => {
+        let s = 0
+        for (let k = 0; k < steps; k++) s += x.get(k * mr! + i) * y.get(k * nr! + j)
+        return s
+      }
       for (let i = 0; i < mr!; i++)
         for (let j = 0; j < nr!; j++) {
-          let sum = accumulate === 0 ? 0 : acc!.get(i * ldc! + j)
-          for (let k = 0; k < depth!; k++) sum += a!.get(k * mr! + i) * b!.get(k * nr! + j)
-          acc!.set(i * ldc! + j, sum)
+          const before = accumulate === 0 ? 0 : acc!.get(i * ldc! + j)
+          acc!.set(i * ldc! + j, before + sum(a!, b!, i, j, depth!) + sum(a2!, b2!, i, j, depth2!))
         }
-      // the tiles read whole steps
-      const last = Math.ceil(depth! / STEP) * STEP - 1
-      if (depth! > 0) (a!.get((last + 1) * 1.5 * mr! - 1), b!.get((last + 1) * 1.5 * nr! - 1))
+      // tiles read whole steps
+      const touch = (x: View, y: View, steps: number): void => {
+        if (steps === 0) return
+        x.get(splitRoom(steps) * mr! - 1)
+        y.get(splitRoom(steps) * nr! - 1)
+      }
+      touch(a!, b!, depth!)
+      touch(a2!, b2!, depth2!)
     },
+    around: { c: { before: 'TILES_ON', after: 'TILES_OFF' } },
     text: { c: `${wordsText}${mmaText}` },
   },
   {

@@ -10,7 +10,7 @@
  */
 import { dim, literal, subDim, type Dim } from '../../../dsl/dim.ts'
 import type { Node } from '../../../dsl/node.ts'
-import { addIndex, axisIndex, minIndex, scaleIndex, shiftIndex, subIndex, whole } from '../../kernel/affine.ts'
+import { addIndex, axisIndex, flatten, minIndex, scaleIndex, shiftIndex, subIndex, whole } from '../../kernel/affine.ts'
 import { expressions, number } from '../../kernel/expression.ts'
 import { nominal } from '../../fuse/costs.ts'
 import type { Group } from '../../fuse/group.ts'
@@ -37,7 +37,7 @@ import {
   type Operand,
   type Pieces,
 } from './operands.ts'
-import { linearRead, mmaCall, mmaSplitCall, packPanel, vectors } from './panels.ts'
+import { linearRead, mmaCall, mmaSplitCalls, packPanel, strideAlong, vectors } from './panels.ts'
 import { cutContraction, isLong, PIECE, roomOf, type Cut, type Machine, type Side, type Width } from './tiles.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -112,8 +112,12 @@ export const contractionC = (group: Group, { width, isFrozen, ...machine }: Opti
   const [m0, n0] = [axisIndex('rows', rows.size), axisIndex('columns', columns.size)]
   const rowsEnd = endOf(m0, block.rows, rows.size)
   const columnsEnd = endOf(n0, block.columns, columns.size)
+  group.stored.forEach((r, k) => w.outputs.push(ownBufferOf(r, group.stored.length === 1 ? 'out' : `out${String(k)}`)))
+  const inPlace = isKept || runs.length === 0 ? undefined : placeOf(group.stored, cut, wide)
   const accs = cut.accumulators.map(() =>
-    w.scratch('acc', isKept ? [dim(block.rows), dim(block.columns)] : [dim(tile.rows), dim(wide)]),
+    inPlace !== undefined
+      ? 'out'
+      : w.scratch('acc', isKept ? [dim(block.rows), dim(block.columns)] : [dim(tile.rows), dim(wide)]),
   )
   const stride = whole(isKept ? block.columns : wide)
   /** an element of an accumulator; i, j: first row and column of its tile */
@@ -127,7 +131,8 @@ export const contractionC = (group: Group, { width, isFrozen, ...machine }: Opti
    * is better streamed against a panel of rows that does, where all columns stay in the second level.
    */
   const depth = Math.max(0, ...runs.map((r) => roomOf(tile, literal(r.over.size) ?? Infinity)))
-  const isRowsFirst = !isKept && wide * depth > STAYS.first && block.columns * depth <= STAYS.second
+  const { first, second } = tile.isSplit === true ? SPLIT_STAYS : STAYS
+  const isRowsFirst = !isKept && wide * depth > first && block.columns * depth <= second
 
   // ---- operands
   interface Source {
@@ -160,7 +165,7 @@ export const contractionC = (group: Group, { width, isFrozen, ...machine }: Opti
       }
       const longest = isKept ? PIECE : literal(o.over.size)!
       const room = roomOf(tile, longest)
-      const isWhole = o.side === 'rows' || isRowsFirst
+      const isWhole = (o.side === 'columns') === isRowsFirst
       const count = !isWhole ? size : o.side === 'rows' ? block.rows : block.columns
       const name = w.scratch(o.side === 'rows' ? 'left' : 'right', [dim(count * room)])
       const start = (first: Index): Index =>
@@ -198,6 +203,8 @@ export const contractionC = (group: Group, { width, isFrozen, ...machine }: Opti
   const distinct = (steps: ReadonlyArray<Step>, side: 'rows' | 'columns'): ReadonlyArray<Source> => [
     ...new Set(steps.map((s) => sourceOf(s[side]))),
   ]
+  const packRowsOf = (steps: ReadonlyArray<Step>, p: Pieces, i: Index): ReadonlyArray<Stmt> =>
+    distinct(steps, 'rows').flatMap((s) => s.pack(i, p))
   const packRows = (steps: ReadonlyArray<Step>, p: Pieces): ReadonlyArray<Stmt> =>
     distinct(steps, 'rows').flatMap((s) => {
       const probe = s.pack(m0, p)
@@ -210,21 +217,34 @@ export const contractionC = (group: Group, { width, isFrozen, ...machine }: Opti
       if (s.direct === undefined) return s.pack(j, p)
       return isEven ? [] : [{ kind: 'if', of: j, low: lastWhole, high: columns.size, body: s.pack(j, p) }]
     })
-  const multiply = ({ accumulator, isFirst, ...s }: Step, i: Index, j: Index, p: Pieces): ReadonlyArray<Stmt> => {
-    const [left, right] = [sourceOf(s.rows), sourceOf(s.columns)]
-    const acc = { place: accAt(accumulator, i, j, i, j), step: stride }
-    const depth = subIndex(p.k1, p.k0)
-    if (tile.isSplit === true)
-      return [mmaSplitCall(tile, left.panel(i, p).place, right.panel(j, p).place, acc, depth, isKept || !isFirst)]
-    const call = (b: { readonly place: Place; readonly step: Index }): Stmt =>
-      mmaCall(width, tile, left.panel(i, p), b, acc, depth, isKept || !isFirst)
-    if (right.direct === undefined) return [call(right.panel(j, p))]
-    if (isEven) return [call(right.direct(j, p))]
-    return [
-      { kind: 'if', of: j, low: dim(0), high: lastWhole, body: [call(right.direct(j, p))] },
-      { kind: 'if', of: j, low: lastWhole, high: columns.size, body: [call(right.panel(j, p))] },
-    ]
-  }
+  const multiply = (
+    runs: ReadonlyArray<{ readonly steps: ReadonlyArray<Step>; readonly pieces: Pieces }>,
+    i: Index,
+    j: Index,
+  ): ReadonlyArray<Stmt> =>
+    accs.flatMap((_, a): ReadonlyArray<Stmt> => {
+      const steps = runs.flatMap((r) => r.steps.filter((s) => s.accumulator === a).map((s) => ({ ...s, p: r.pieces })))
+      const acc = inPlace?.(i, j) ?? { place: accAt(a, i, j, i, j), step: stride }
+      if (tile.isSplit === true) {
+        const all = steps.map((s) => ({
+          rows: sourceOf(s.rows).panel(i, s.p).place,
+          columns: sourceOf(s.columns).panel(j, s.p).place,
+          depth: subIndex(s.p.k1, s.p.k0),
+        }))
+        return mmaSplitCalls(tile, all, acc, isKept)
+      }
+      return steps.flatMap(({ isFirst, p, ...s }) => {
+        const [left, right] = [sourceOf(s.rows), sourceOf(s.columns)]
+        const call = (b: { readonly place: Place; readonly step: Index }): Stmt =>
+          mmaCall(width, tile, left.panel(i, p), b, acc, subIndex(p.k1, p.k0), isKept || !isFirst)
+        if (right.direct === undefined) return [call(right.panel(j, p))]
+        if (isEven) return [call(right.direct(j, p))]
+        return [
+          { kind: 'if', of: j, low: dim(0), high: lastWhole, body: [call(right.direct(j, p))] },
+          { kind: 'if', of: j, low: lastWhole, high: columns.size, body: [call(right.panel(j, p))] },
+        ]
+      })
+    })
 
   /** accumulators := 0, the tile or all that is kept */
   const clear = (which: ReadonlyArray<number>): ReadonlyArray<Stmt> => {
@@ -266,7 +286,6 @@ export const contractionC = (group: Group, { width, isFrozen, ...machine }: Opti
     return shareWork(within([loopFrom(name, rows.size, i, tileEnd(i, tile.rows, rows.size), 1, 'loop')], stores))
   }
 
-  group.stored.forEach((r, k) => w.outputs.push(ownBufferOf(r, group.stored.length === 1 ? 'out' : `out${String(k)}`)))
   const isAbsent = (a: number): boolean => !runs.some((r) => r.steps.some((s) => s.accumulator === a))
   const all = accs.map((_, a) => a)
   const isNothing = group.stored.every((r) => r.type.dims.some((d) => isZero(d.size)))
@@ -281,30 +300,30 @@ export const contractionC = (group: Group, { width, isFrozen, ...machine }: Opti
             ...packRows(steps, p),
             ...columnTiles((j) => [
               ...packColumns(steps, j, p),
-              ...rowTiles((i) => steps.flatMap((s) => multiply(s, i, j, p))),
+              ...rowTiles((i) => multiply([{ steps, pieces: p }], i, j)),
             ]),
           ])
         }),
         ...columnTiles((j) => rowTiles((i) => epilogue(i, j))),
       ]
-    const pieces = runs.map((r) => pieceOf(r.over, w))
+    const pieces = runs.map((r) => ({ steps: r.steps, pieces: pieceOf(r.over, w) }))
     const tileOf = (i: Index, j: Index): ReadonlyArray<Stmt> => [
       ...clear(all.filter(isAbsent)),
-      ...runs.flatMap((r, x) => r.steps.flatMap((s) => multiply(s, i, j, pieces[x]!))),
-      ...epilogue(i, j),
+      ...multiply(pieces, i, j),
+      ...(inPlace === undefined ? epilogue(i, j) : []),
     ]
+    const columnsOf = (j: Index): ReadonlyArray<Stmt> => pieces.flatMap((r) => packColumns(r.steps, j, r.pieces))
     if (isRowsFirst)
       return [
-        ...runs.flatMap((r, x) => packRows(r.steps, pieces[x]!)),
-        ...columnTiles((j) => runs.flatMap((r, x) => packColumns(r.steps, j, pieces[x]!))),
-        ...rowTiles((i) => columnTiles((j) => tileOf(i, j))),
+        ...columnTiles(columnsOf),
+        ...rowTiles((i) => [
+          ...pieces.flatMap((r) => packRowsOf(r.steps, r.pieces, i)),
+          ...columnTiles((j) => tileOf(i, j)),
+        ]),
       ]
     return [
-      ...runs.flatMap((r, x) => packRows(r.steps, pieces[x]!)),
-      ...columnTiles((j) => [
-        ...runs.flatMap((r, x) => packColumns(r.steps, j, pieces[x]!)),
-        ...rowTiles((i) => tileOf(i, j)),
-      ]),
+      ...pieces.flatMap((r) => packRows(r.steps, r.pieces)),
+      ...columnTiles((j) => [...columnsOf(j), ...rowTiles((i) => tileOf(i, j))]),
     ]
   })()
   const body = within(
@@ -319,8 +338,38 @@ export const contractionC = (group: Group, { width, isFrozen, ...machine }: Opti
   return { kernel, args: w.args, results: group.stored }
 }
 
+/**
+ * Where a tile's accumulators are the result itself: it is their sum and nothing more, tiles are whole, and memory holds
+ * the columns side by side and the rows at a distance.
+ */
+const placeOf = (
+  [result, ...others]: ReadonlyArray<Node>,
+  { batch, rows, columns, tile, accumulators: [only, ...more] }: Cut,
+  wide: number,
+): ((i: Index, j: Index) => { readonly place: Place; readonly step: Index }) | undefined => {
+  const isWhole = (size: Dim, n: number): boolean => (literal(size) ?? 1) % n === 0
+  if (result === undefined || only === undefined || result !== only.node || others.length + more.length > 0)
+    return undefined
+  if (!isWhole(rows.size, tile.rows) || !isWhole(columns.size, wide)) return undefined
+  const [term, ...further] = only.terms
+  if (further.length === 0 && (term?.weight.factor !== undefined || term?.weight.sign !== 1)) return undefined
+  const placed = (i: Index, j: Index): Place => {
+    const at = new Map<string, Index>([...batchAt(batch), ...unmerged(rows, i), ...unmerged(columns, j)])
+    return { buffer: 'out', at: result.type.dims.map((d) => at.get(d.name)!) }
+  }
+  const probe = placed(axisIndex('i', rows.size), axisIndex('j', columns.size))
+  const address = flatten(
+    probe.at,
+    result.type.dims.map((d) => d.size),
+  )
+  const step = strideAlong(address, 'i')
+  if (step === undefined || strideAlong(address, 'j')?.key !== '1') return undefined
+  return (i, j) => ({ place: placed(i, j), step: whole(step) })
+}
+
 /** floats that stay in a core's caches beside what streams by */
 const STAYS = { first: 10 * 1024, second: 2 ** 18 } as const
+const SPLIT_STAYS = { first: 10 * 1024, second: 400 * 1024 } as const
 
 /** the end of a tile of n that begins at i */
 const endOf = (i: Index, n: number, size: Dim): Index => {

@@ -336,17 +336,30 @@ export const mmaCall = (
   ],
 })
 
-/** the same of panels that were split: acc[i ldc + j] (+)= sum over k < depth of a[i, k] b[j, k] */
-export const mmaSplitCall = (
+/** panels of rows and of columns, and how far they go */
+export interface Run {
+  readonly rows: Place
+  readonly columns: Place
+  readonly depth: Index
+}
+
+/** the same of panels that were split, one run after the other into the same accumulators, by two a call */
+export const mmaSplitCalls = (
   { rows, vectors }: Tile,
-  a: Place,
-  b: Place,
+  runs: ReadonlyArray<Run>,
   acc: { readonly place: Place; readonly step: Index },
-  depth: Index,
   accumulate: boolean,
-): Stmt => ({
-  kind: 'call',
-  intrinsic: 'mma_split',
-  places: [a, b, acc.place],
-  ints: [whole(rows), whole(16 * vectors), depth, acc.step, whole(accumulate ? 1 : 0)],
-})
+): ReadonlyArray<Stmt> =>
+  runs.flatMap((first, n): ReadonlyArray<Stmt> => {
+    if (n % 2 === 1) return []
+    const second = runs[n + 1] ?? { ...first, depth: whole(0) }
+    const adds = whole(accumulate || n > 0 ? 1 : 0)
+    return [
+      {
+        kind: 'call',
+        intrinsic: 'mma_split',
+        places: [first.rows, first.columns, acc.place, second.rows, second.columns],
+        ints: [whole(rows), whole(16 * vectors), first.depth, second.depth, acc.step, adds],
+      },
+    ]
+  })

@@ -142,7 +142,7 @@ const bestSplitTile = (m: number, n: number, depths: ReadonlyArray<number>): Tim
   return quickest(
     SPLIT_TILES.map(([rows, vectors]) => {
       const tiles = Math.ceil(m / rows) * Math.ceil(n / (16 * vectors))
-      const cycles = tiles * (steps * 0.6 * rows * vectors * 16 + 400 * depths.length)
+      const cycles = tiles * (steps * 0.65 * rows * vectors * 16 + 400 * depths.length)
       return { tile: { rows, vectors, isSplit: true }, cycles }
     }),
   )
@@ -155,7 +155,7 @@ const bestSplitTile = (m: number, n: number, depths: ReadonlyArray<number>): Tim
 const isSplittable = (accumulators: ReadonlyArray<Accumulator>): boolean =>
   accumulators.every(({ terms }) => {
     const depths = terms.map((t) => literal(overOf(t.dot).size))
-    return depths.every((k) => k !== undefined) && depths.reduce((s, k) => s + k!, 0) >= 8
+    return depths.every((k) => k !== undefined) && depths.reduce((s, k) => s + k, 0) >= 8
   })
 
 /** stores of one element each where the fastest axis of a result lies along the rows */
@@ -172,7 +172,7 @@ const packCycles = (n: Node, { isSplit = false }: Tile, isFrozen: (n: Node) => b
 // ----------------------------------------------------------------------------------------- blocks
 
 const ceilTo = (n: number, step: number): number => Math.ceil(n / step) * step
-const LARGEST_LEFT = 2 ** 18 + 2 ** 14
+const LARGEST_LEFT = 300 * 1024
 const LARGEST_COLUMNS = 1024
 
 interface Extent {
@@ -199,7 +199,8 @@ const blockOf = (
   isShared: boolean,
 ): Cut['block'] => {
   const columns = t.vectors * width
-  const inCache = Math.floor(LARGEST_LEFT / Math.max(1, e.left) / t.rows) * t.rows
+  const left = t.isSplit === true ? 1.5 * e.left : e.left
+  const inCache = Math.floor(LARGEST_LEFT / Math.max(1, left) / t.rows) * t.rows
   const mostRows = Math.max(t.rows, Math.min(ceilTo(isPrepared ? 256 : 512, t.rows), inCache))
   const mostColumns = isLong ? LARGEST_COLUMNS / 2 : LARGEST_COLUMNS
   const [rowBlocks, columnBlocks] = [Math.max(1, Math.ceil(e.m / mostRows)), Math.max(1, Math.ceil(e.n / mostColumns))]
@@ -269,7 +270,7 @@ export const cutContraction = (
       // columns of few rows are read where they are
       const isDirect = tile.isSplit !== true && m <= 2 * tile.rows
       const packing = operands.reduce(
-        (s, [r, c]) => s + packCycles(r!, tile, isFrozen) + (isDirect ? 0 : packCycles(c!, tile, isFrozen)),
+        (s, [r, c]) => s + packCycles(r, tile, isFrozen) + (isDirect ? 0 : packCycles(c, tile, isFrozen)),
         0,
       )
       return { rows, columns, isSwapped, tile, cycles: cycles * repeats + storeCycles(results, columns) + packing }
