@@ -12,6 +12,7 @@ import {
   hasAxis,
   showType,
   intern,
+  internAs,
   topological,
   type Attrs,
   type Axis,
@@ -20,7 +21,7 @@ import {
   type Op,
   type Region,
 } from './node.ts'
-import { rowOf } from './primitive.ts'
+import { rowOf, type Misuse } from './primitive.ts'
 
 /** The first stack frame outside the library's own folders: the user's line. */
 const userSite = (): string | undefined => {
@@ -40,22 +41,32 @@ const userSite = (): string | undefined => {
 const faultNode = (fault: Fault, args: ReadonlyArray<Node> = []): Node =>
   intern('fault', args, { fault }, { dims: [], dtype: 'f32' })
 
+const isFault = (n: Node): n is Extract<Node, { op: 'fault' }> => n.op === 'fault'
+
 /** The node of op(args); a fault node where the type rule says no, or where an argument is one already. */
 export const make = <K extends Op>(op: K, args: ReadonlyArray<Node>, attrs: Attrs[K]): Node => {
   // one mistake is reported once: whatever is built on a fault only carries it along
-  const faulty = args.filter((a) => a.op === 'fault')
-  if (faulty.length > 0)
+  if (args.some(isFault)) {
+    const faulty = args.filter(isFault)
     return faulty.length === 1
       ? faulty[0]!
-      : intern('fault', faulty, (faulty[0] as Extract<Node, { op: 'fault' }>).attrs, { dims: [], dtype: 'f32' })
-  const typed = rowOf(op).type(
-    args.map((a) => a.type),
-    attrs,
-  )
-  if (E.isRight(typed)) return intern(op, args, attrs, typed.right)
+      : intern('fault', faulty, faulty[0]!.attrs, { dims: [], dtype: 'f32' })
+  }
+  // most nodes are there already: only new ones are typed
+  let wrong: Misuse | undefined
+  const node = internAs(op, args, attrs, () => {
+    const typed = rowOf(op).type(
+      args.map((a) => a.type),
+      attrs,
+    )
+    if (E.isRight(typed)) return typed.right
+    wrong = typed.left
+    return undefined
+  })
+  if (node !== undefined) return node
   const site = userSite()
   const at = op === 'map' ? (attrs as Attrs['map']).fn : op
-  return faultNode({ at, ...typed.left, ...(site === undefined ? {} : { site }) }, [])
+  return faultNode({ at, ...wrong!, ...(site === undefined ? {} : { site }) }, [])
 }
 
 const scalar = (value: number, dtype: DType = 'f32'): Node => make('const', [], { value, dtype })

@@ -18,6 +18,8 @@ interface Term {
 export interface Dim {
   readonly terms: ReadonlyArray<Term>
   readonly key: string
+  /** the number, where the dim is one */
+  readonly number: number | undefined
   readonly toJSON: () => string
 }
 
@@ -98,8 +100,11 @@ const fromTerms = (raw: ReadonlyArray<Term>): Dim => {
     })
     .sort((a, b) => compareAtoms(a.atoms, b.atoms))
   const key = terms.length === 0 ? '0' : terms.map(showTerm).join('+')
-  return Object.freeze({ terms, key, toJSON: () => key })
+  return Object.freeze({ terms, key, number: numberIn(terms), toJSON: () => key })
 }
+
+const numberIn = (terms: ReadonlyArray<Term>): number | undefined =>
+  terms.length === 0 ? 0 : terms.length === 1 && terms[0]!.atoms.length === 0 ? terms[0]!.coef : undefined
 
 /** numbers by value: most sizes are, and index arithmetic makes many of them */
 const numbers = new Map<number, Dim>()
@@ -125,7 +130,7 @@ export const dim = (d: DimLike): Dim =>
 // ---------------------------------------------------------------------------------- combinators
 
 const numberOf = (p: DimLike): number | undefined =>
-  typeof p === 'number' ? p : typeof p === 'string' ? undefined : literal(p)
+  typeof p === 'number' ? p : typeof p === 'string' ? undefined : p.number
 
 /** p + q */
 export const addDim = (p: DimLike, q: DimLike): Dim => {
@@ -210,8 +215,7 @@ export const isPolynomial = (p: Dim): boolean =>
 export const sameDim = (p: Dim, q: Dim): boolean => p.key === q.key
 
 /** The number, where the dim is one. */
-export const literal = (p: Dim): number | undefined =>
-  p.terms.length === 0 ? 0 : p.terms.length === 1 && p.terms[0]?.atoms.length === 0 ? p.terms[0].coef : undefined
+export const literal = (p: Dim): number | undefined => p.number
 
 /** Every symbol in the dim, those inside quotients included. */
 export const symbolsOf = (p: Dim): ReadonlyArray<string> =>

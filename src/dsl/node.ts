@@ -72,41 +72,92 @@ export type Node = { readonly [K in Op]: NodeOf<K> }[Op]
 
 // --------------------------------------------------------------------------------- constructors
 
-/** Weak: a node that nothing else holds may go, and its key with it. Property tests make millions. */
+/** Weak: a node that nothing else holds may go, and its key with the next sweep. Property tests make millions. */
 const table = new Map<string, WeakRef<Node>>()
-const registry = new FinalizationRegistry<string>((key) => {
-  if (table.get(key)?.deref() === undefined) table.delete(key)
-})
+const FIRST_SWEEP = 2 ** 16
+let nextSweep = FIRST_SWEEP
 let nextId = 0
 
-const isNode = (v: unknown): v is Node =>
-  typeof v === 'object' && v !== null && 'op' in v && 'args' in v && 'id' in v && 'type' in v
+/** keys of nodes that are gone; twice as many may come before it is done again, so that each key costs a constant */
+const sweep = (): void => {
+  for (const [key, ref] of table) if (ref.deref() === undefined) table.delete(key)
+  nextSweep = Math.max(FIRST_SWEEP, 2 * table.size)
+}
+
+/** with its length in front: where it ends is certain, whatever it holds */
+const word = (s: string): string => `${String(s.length)}:${s}`
+const words = (ss: ReadonlyArray<string>): string => {
+  let text = ''
+  for (const s of ss) text += word(s)
+  return text
+}
+const axes = (dims: Dims): string => {
+  let text = ''
+  for (const d of dims) text += word(d.name) + word(d.size.key)
+  return text
+}
+const ids = (nodes: ReadonlyArray<Node>): string => {
+  let text = ''
+  for (const n of nodes) text += `${String(n.id)},`
+  return text
+}
+const region = ({ params, results }: Region): string => `${ids(params)};${ids(results)};`
+
+/** Attributes as text: equal texts of one op are equal attributes. */
+const attrsText: { readonly [K in Op]: (a: Attrs[K]) => string } = {
+  input: ({ name, dims, dtype }) => `${dtype} ${word(name)}${axes(dims)}`,
+  const: ({ value, dtype }) => `${dtype} ${Object.is(value, -0) ? '-0' : String(value)}`,
+  iota: ({ axis, size }) => word(axis) + size.key,
+  randomBits: ({ dims }) => axes(dims),
+  map: ({ fn }) => fn,
+  cast: ({ dtype }) => dtype,
+  reduce: ({ fn, over }) => `${fn} ${words(over)}`,
+  dot: ({ over }) => words(over),
+  reshape: ({ from, to }) => `${words(from)};${axes(to)}`,
+  rename: ({ axes: by }) => words(Object.entries(by).flat()),
+  broadcast: ({ dims }) => axes(dims),
+  slice: ({ axis, start, size }) => words([axis, start.key, size.key]),
+  pad: ({ axis, before, after }) => words([axis, before.key, after.key]),
+  concat: ({ axis }) => axis,
+  gather: ({ axis }) => axis,
+  scatterAdd: ({ axis, size, over }) => words([axis, size.key, ...over]),
+  solve: ({ row, col }) => words([row, col]),
+  triSolve: ({ row, col, lower }) => `${String(lower)} ${words([row, col])}`,
+  cumsum: ({ axis }) => axis,
+  argmax: ({ axis }) => axis,
+  call: ({ name, body, rule }) => `${word(name)}${region(body)}${region(rule)}`,
+  stopGrad: () => '',
+  fault: () => '',
+}
 
 /** The complete identity of a node as text: op, attrs and the ids of args. Equal keys are equal nodes, no hash is trusted. */
 const keyOf = <K extends Op>(op: K, args: ReadonlyArray<Node>, attrs: Attrs[K]): string =>
-  `${op}(${args.map((a) => String(a.id)).join(',')})${JSON.stringify(attrs, (_, v: unknown) =>
-    isNode(v)
-      ? `#${String(v.id)}`
-      : Object.is(v, -0)
-        ? '-0'
-        : typeof v === 'number' && !Number.isFinite(v)
-          ? String(v)
-          : v,
-  )}`
+  `${op}(${ids(args)})${attrsText[op](attrs)}`
 
-/** The one node of this op, args and attrs. `fault` nodes are never shared: each misuse is reported. */
-export const intern = <K extends Op>(op: K, args: ReadonlyArray<Node>, attrs: Attrs[K], type: Type): Node => {
-  const make = (): Node => {
-    nextId += 1
-    return Object.freeze({ op, args, attrs, type, id: nextId } as unknown as Node)
-  }
-  if (op === 'fault') return make()
+/**
+ * The one node of this op, args and attrs; its type is asked for when it is new, and follows from them.
+ * `fault` nodes are never shared: each misuse is reported.
+ */
+export const intern = <K extends Op>(op: K, args: ReadonlyArray<Node>, attrs: Attrs[K], type: Type): Node =>
+  internAs(op, args, attrs, () => type)!
+
+/** The same with a type rule: nothing where it has no type. */
+export const internAs = <K extends Op>(
+  op: K,
+  args: ReadonlyArray<Node>,
+  attrs: Attrs[K],
+  typeOf: () => Type | undefined,
+): Node | undefined => {
   const key = keyOf(op, args, attrs)
-  const known = table.get(key)?.deref()
+  const known = op === 'fault' ? undefined : table.get(key)?.deref()
   if (known !== undefined) return known
-  const node = make()
+  const type = typeOf()
+  if (type === undefined) return undefined
+  nextId += 1
+  const node = Object.freeze({ op, args, attrs, type, id: nextId } as unknown as Node)
+  if (op === 'fault') return node
+  if (table.size >= nextSweep) sweep()
   table.set(key, new WeakRef(node))
-  registry.register(node, key)
   return node
 }
 
