@@ -169,14 +169,16 @@ export const hasAxis = (t: Type, name: string): boolean => axisOf(t, name) !== u
 
 /** Every node that `roots` need, arguments before users, each once. */
 export const topological = (roots: ReadonlyArray<Node>): ReadonlyArray<Node> => {
-  const seen = new Set<Node>()
-  const stack = [...roots]
-  for (let n = stack.pop(); n !== undefined; n = stack.pop()) {
-    if (seen.has(n)) continue
-    seen.add(n)
-    stack.push(...n.args)
-  }
-  return [...seen].sort((a, b) => a.id - b.id)
+  const found = new Map<number, Node>()
+  for (const n of reachable(roots)) found.set(n.id, n)
+  return Array.from(Float64Array.from(found.keys()).sort(), (id) => found.get(id)!)
+}
+
+/** Every node that `roots` need, each once, in no order. */
+export const reachable = (roots: ReadonlyArray<Node>): ReadonlySet<Node> => {
+  const seen = new Set<Node>(roots)
+  for (const n of seen) for (const a of n.args) seen.add(a)
+  return seen
 }
 
 /** `f32[token:T, in:8]` */

@@ -1,7 +1,7 @@
 /** Rules of movement: what is undone is not done, what moves twice moves once. */
 import { kit } from '../../dsl/build.ts'
 import { addDim, dim, subDim } from '../../dsl/dim.ts'
-import { axisOf, topological, type Dims, type Node } from '../../dsl/node.ts'
+import { axisOf, reachable, type Dims, type Node } from '../../dsl/node.ts'
 import { along, isNumber, matrix, numberOf, type Rule } from './rule.ts'
 
 const A = (): Node => matrix('A')
@@ -29,7 +29,7 @@ const renamed = (x: Node, axes: Readonly<Record<string, string>>): Node => {
   return kit.rename(inner, Object.fromEntries(inner.type.dims.map((d) => [d.name, through(d.name)])))
 }
 
-const nodes = (x: Node): number => topological([x]).length
+const nodes = (x: Node): number => reachable([x]).size
 
 export const movement: ReadonlyArray<Rule> = [
   {

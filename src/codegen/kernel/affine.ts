@@ -56,17 +56,35 @@ const keyOfAtom = (a: Atom): string => {
 
 const keyOfFactor = (d: Dim): string => (d.terms.length > 1 ? `(${d.key})` : d.key)
 
-const fromTerms = (offset: Dim, raw: ReadonlyArray<Term>): Index => {
-  const byKey = new Map<string, Term>()
-  for (const t of raw) {
-    const k = keyOfAtom(t.atom)
-    const known = byKey.get(k)
-    byKey.set(k, known === undefined ? t : { factor: addDim(t.factor, known.factor), atom: t.atom })
+const showTerm = ({ factor, atom }: Term): string =>
+  factor.key === '1' ? keyOfAtom(atom) : `${keyOfFactor(factor)}*${keyOfAtom(atom)}`
+
+/** `terms`: in order of their atoms' keys, each atom once, no factor 0 */
+const fromTerms = (offset: Dim, terms: ReadonlyArray<Term>): Index => {
+  let key = ''
+  for (const t of terms) key += key === '' ? showTerm(t) : `+${showTerm(t)}`
+  return { offset, terms, key: key === '' ? offset.key : offset.key === '0' ? key : `${key}+${offset.key}` }
+}
+
+/** Two sums of terms as one. */
+const mergeTerms = (a: ReadonlyArray<Term>, b: ReadonlyArray<Term>): ReadonlyArray<Term> => {
+  if (a.length === 0) return b
+  if (b.length === 0) return a
+  const out: Term[] = []
+  let [i, j] = [0, 0]
+  while (i < a.length && j < b.length) {
+    const [s, t] = [a[i]!, b[j]!]
+    const [k, l] = [keyOfAtom(s.atom), keyOfAtom(t.atom)]
+    if (k === l) {
+      const factor = addDim(s.factor, t.factor)
+      if (factor.key !== '0') out.push({ factor, atom: t.atom })
+    } else out.push(k < l ? s : t)
+    if (k <= l) i += 1
+    if (l <= k) j += 1
   }
-  const kept = [...byKey].filter(([, t]) => t.factor.key !== '0').sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
-  const text = kept.map(([k, t]) => (t.factor.key === '1' ? k : `${keyOfFactor(t.factor)}*${k}`))
-  const key = [...text, ...(offset.key !== '0' || text.length === 0 ? [offset.key] : [])].join('+')
-  return { offset, terms: kept.map(([, t]) => t), key }
+  while (i < a.length) out.push(a[i++]!)
+  while (j < b.length) out.push(b[j++]!)
+  return out
 }
 
 const fromAtom = (atom: Atom): Index => fromTerms(ZERO, [{ factor: ONE, atom }])
@@ -231,18 +249,33 @@ const recombine = (i: Index): Index => {
   return i
 }
 
-export const addIndex = (a: Index, b: Index): Index =>
-  recombine(fromTerms(addDim(a.offset, b.offset), [...a.terms, ...b.terms]))
+const isZero = (i: Index): boolean => i.terms.length === 0 && i.offset.key === '0'
 
-export const scaleIndex = (n: DimLike, a: Index): Index =>
-  fromTerms(
-    mulDim(n, a.offset),
-    a.terms.map((t) => ({ factor: mulDim(n, t.factor), atom: t.atom })),
-  )
+export const addIndex = (a: Index, b: Index): Index =>
+  isZero(a)
+    ? b
+    : isZero(b)
+      ? a
+      : recombine(fromTerms(addDim(a.offset, b.offset), mergeTerms(a.terms, b.terms)))
+
+export const scaleIndex = (n: DimLike, a: Index): Index => {
+  const by = dim(n)
+  if (by.key === '1') return a
+  const offset = mulDim(by, a.offset)
+  return by.key === '0'
+    ? fromTerms(offset, [])
+    : fromTerms(
+        offset,
+        a.terms.map((t) => ({ factor: mulDim(by, t.factor), atom: t.atom })),
+      )
+}
 
 export const subIndex = (a: Index, b: Index): Index => addIndex(a, scaleIndex(-1, b))
 
-export const shiftIndex = (a: Index, n: DimLike): Index => fromTerms(addDim(a.offset, n), a.terms)
+export const shiftIndex = (a: Index, n: DimLike): Index => {
+  const offset = addDim(a.offset, n)
+  return offset.key === a.offset.key ? a : fromTerms(offset, a.terms)
+}
 
 /** f / n where that is whole for all sizes; `wholes`: quotients that are known to be */
 const quotient = (f: Dim, n: Dim, wholes: ReadonlyArray<Dim>): Dim | undefined => {

@@ -286,11 +286,21 @@ const dimsOfAtom = (a: Atom): ReadonlyArray<Dim> => {
   }
 }
 
+const symbolsKnown = new WeakMap<Kernel, ReadonlyArray<string>>()
+
 /** Symbols that the sizes in a kernel need, sorted: its run-time whole-number parameters, behind the pointers. */
 export const symbolsOfKernel = (k: Kernel): ReadonlyArray<string> => {
+  const known = symbolsKnown.get(k) ?? findSymbols(k)
+  symbolsKnown.set(k, known)
+  return known
+}
+
+const findSymbols = (k: Kernel): ReadonlyArray<string> => {
   const found = new Map<string, Dim>()
   const seen = new Set<object>()
-  const add = (d: Dim): void => void found.set(d.key, d)
+  const add = (d: Dim): void => {
+    if (d.number === undefined) found.set(d.key, d)
+  }
   const index = (i: Index): void => {
     if (seen.has(i)) return
     seen.add(i)

@@ -95,8 +95,16 @@ export const block = (head: string, body: Lines): Lines => [head === '' ? '{' : 
 
 const LARGEST_INT = 2 ** 31 - 1
 
+const namesKnown = new WeakMap<Kernel, ReadonlyMap<string, string>>()
+
 /** names of the symbols of a kernel: `n_` and the symbol with other characters than letters and digits replaced */
 export const symbolNames = (k: Kernel): ReadonlyMap<string, string> => {
+  const known = namesKnown.get(k) ?? nameSymbols(k)
+  namesKnown.set(k, known)
+  return known
+}
+
+const nameSymbols = (k: Kernel): ReadonlyMap<string, string> => {
   const taken = new Set<string>()
   return new Map(
     symbolsOfKernel(k).map((s) => {
@@ -118,6 +126,7 @@ interface Fraction {
 export const showDimWith =
   (symbol: (name: string) => string) =>
   (d: Dim): string => {
+    if (d.number !== undefined && d.number >= 0) return d.key
     const text = d.key
     let at = 0
     const factor = (): Fraction => {
