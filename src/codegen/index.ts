@@ -70,19 +70,26 @@ const compileGpuJs = (program: Program, options: CompileOptions, reason: string)
   )
 
 const compileC = (program: Program, options: CompileOptions, reason: string): Checked<Executable> =>
-  E.map(({ run, runNow, dispose, stages: { fused }, schedule, source }: Native) => ({
-    target: 'c',
-    reason,
-    run,
-    runNow,
-    dispose,
-    report: reportC(
-      fused,
-      schedule,
-      source.functions.map((f) => f.source),
-      options.sizes ?? {},
-    ),
-  }))(
+  E.map(({ run, runNow, dispose, stages: { fused }, schedule, source }: Native) => {
+    let report: Report | undefined
+    return {
+      target: 'c',
+      reason,
+      run,
+      runNow,
+      dispose,
+      // made when it is asked for: most programs are run and never looked at
+      get report() {
+        report ??= reportC(
+          fused,
+          schedule,
+          source.functions.map((f) => f.source),
+          options.sizes ?? {},
+        )
+        return report
+      },
+    }
+  })(
     compileNative(
       program,
       {

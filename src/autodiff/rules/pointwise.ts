@@ -43,6 +43,7 @@ const total = (ts: ReadonlyArray<Term>, like: Node): Node => {
 
 /** terms of both signs cancel in pairs */
 const cancelled = (ts: ReadonlyArray<Term>): ReadonlyArray<Term> => {
+  if (!ts.some((t) => t.isMinus)) return ts
   const i = ts.findIndex((t, k) => ts.some((u, l) => l > k && u.node === t.node && u.isMinus !== t.isMinus))
   if (i < 0) return ts
   const j = ts.findIndex((u, l) => l > i && u.node === ts[i]!.node && u.isMinus !== ts[i]!.isMinus)

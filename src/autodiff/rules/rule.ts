@@ -66,6 +66,7 @@ const TYPICAL = 64
 
 /** A size as a number, for comparing costs. */
 export const sizeFor = (d: Dim): number => {
+  if (d.number !== undefined) return d.number
   const r = evalDim(d, Object.fromEntries(symbolsOf(d).map((s) => [s, TYPICAL])))
   return E.isRight(r) ? r.right : TYPICAL
 }
@@ -75,12 +76,19 @@ export const elementsFor = (dims: Dims): number => dims.reduce((n, d) => n * siz
 const concrete = (n: Node): ReadonlyArray<{ readonly name: string; readonly size: number }> =>
   n.type.dims.map((d) => ({ name: d.name, size: sizeFor(d.size) }))
 
+const flopsKnown = new WeakMap<Node, number>()
+
 /** operations of one node */
-export const flopsOf = (n: Node): number =>
-  rowOf(n.op).flops(
-    n.args.map((a) => concrete(a)),
-    concrete(n),
-    n.attrs,
-  )
+export const flopsOf = (n: Node): number => {
+  const known =
+    flopsKnown.get(n) ??
+    rowOf(n.op).flops(
+      n.args.map((a) => concrete(a)),
+      concrete(n),
+      n.attrs,
+    )
+  flopsKnown.set(n, known)
+  return known
+}
 
 export const lacks = (x: Node, axes: ReadonlyArray<string>): boolean => axes.every((a) => !hasAxis(x.type, a))
