@@ -53,14 +53,21 @@ const pass = (roots: ReadonlyArray<Node>, rules: ReadonlyArray<Rule>): ReadonlyA
   return roots.map((r) => done.get(r)!)
 }
 
-/** nodes that no rule of a list changes: a rule sees the node and what is below it, and neither changes */
-const simplest = new WeakMap<ReadonlyArray<Rule>, WeakSet<Node>>()
+interface Known {
+  /** nodes that no rule of the list changes: a rule sees the node and what is below it, and neither changes */
+  readonly simple: WeakSet<Node>
+  readonly on: Map<Node['op'], ReadonlyArray<Rule>>
+}
+const knownOf = new WeakMap<ReadonlyArray<Rule>, Known>()
 
 const firstOf = (rules: ReadonlyArray<Rule>, n: Node): Node | undefined => {
-  const simple = simplest.get(rules) ?? new WeakSet<Node>()
-  simplest.set(rules, simple)
+  const known = knownOf.get(rules) ?? { simple: new WeakSet(), on: new Map() }
+  knownOf.set(rules, known)
+  const { simple, on } = known
   if (simple.has(n)) return undefined
-  for (const r of rules) {
+  const apt = on.get(n.op) ?? rules.filter((r) => r.on.includes(n.op))
+  on.set(n.op, apt)
+  for (const r of apt) {
     const out = r.rule(n)
     if (out !== undefined && out !== n && fits(n, out)) return out
   }

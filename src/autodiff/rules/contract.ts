@@ -53,6 +53,7 @@ const chainCost = (n: Node): number => flopsOf(n) + n.args.reduce((s, a) => s + 
 export const contraction: ReadonlyArray<Rule> = [
   {
     name: 'dotZero',
+    on: ['dot'],
     doc: 'a contraction with zeros',
     tag: 'finite',
     example: () => kit.dot(A(), kit.broadcast(kit.scalar(0), A().type.dims), ['j']),
@@ -63,6 +64,7 @@ export const contraction: ReadonlyArray<Rule> = [
   },
   {
     name: 'dotEye',
+    on: ['dot'],
     doc: 'a contraction with ones on a diagonal is a renaming',
     tag: 'finite',
     example: () => kit.dot(A(), eyeOf('j', k, dim('j')), ['j']),
@@ -80,6 +82,7 @@ export const contraction: ReadonlyArray<Rule> = [
   },
   {
     name: 'dotBroadcast',
+    on: ['dot'],
     doc: 'axes that one side only repeats along are summed in the other, or left to broadcast',
     tag: 'reassociates',
     example: () => kit.dot(kit.broadcast(kit.scalar(2), A().type.dims), A(), ['j']),
@@ -96,6 +99,7 @@ export const contraction: ReadonlyArray<Rule> = [
   },
   {
     name: 'sumBroadcast',
+    on: ['reduce'],
     doc: 'a sum along repeated axes is a multiple',
     tag: 'reassociates',
     example: () => kit.reduce('sum', kit.broadcast(A(), [{ name: k, size: dim(3) }]), [k]),
@@ -115,6 +119,7 @@ export const contraction: ReadonlyArray<Rule> = [
   },
   {
     name: 'reduceReduce',
+    on: ['reduce'],
     doc: 'two reductions of one kind are one',
     tag: 'reassociates',
     example: () => kit.reduce('sum', kit.reduce('sum', A(), ['i']), ['j']),
@@ -127,6 +132,7 @@ export const contraction: ReadonlyArray<Rule> = [
   },
   {
     name: 'sumMul',
+    on: ['reduce'],
     doc: 'a sum of products is a contraction',
     tag: 'reassociates',
     example: () => kit.reduce('sum', kit.map('mul', A(), matrix('B')), ['j']),
@@ -142,6 +148,7 @@ export const contraction: ReadonlyArray<Rule> = [
   },
   {
     name: 'dotScale',
+    on: ['dot'],
     doc: 'a number comes out of a contraction whose result is smaller than the side it stands on',
     tag: 'reassociates',
     example: () =>
@@ -163,6 +170,7 @@ export const contraction: ReadonlyArray<Rule> = [
   },
   {
     name: 'dotOrder',
+    on: ['dot'],
     doc: '(a b) c = a (b c), whichever is cheaper',
     tag: 'reassociates',
     example: () =>
@@ -176,6 +184,7 @@ export const contraction: ReadonlyArray<Rule> = [
   },
   {
     name: 'solveEye',
+    on: ['solve', 'triSolve'],
     doc: 'solving with ones on the diagonal is a renaming',
     example: () => kit.solve(eyeOf('i', k, dim('i')), A(), 'i', k),
     rule: (n) => {
@@ -187,6 +196,7 @@ export const contraction: ReadonlyArray<Rule> = [
   },
   {
     name: 'solveSelf',
+    on: ['solve'],
     doc: 'A^-1 A = I',
     tag: 'finite',
     example: () => {

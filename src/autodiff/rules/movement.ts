@@ -7,7 +7,7 @@ import { along, isNumber, matrix, numberOf, type Rule } from './rule.ts'
 const A = (): Node => matrix('A')
 const sameAxes = (a: Dims, b: Dims): boolean =>
   a.length === b.length && a.every((d) => b.some((e) => e.name === d.name && e.size.key === d.size.key))
-const moves: ReadonlyArray<Node['op']> = ['rename', 'broadcast', 'slice', 'reshape', 'pad', 'concat']
+const moves: ReadonlyArray<Node['op']> = ['rename', 'slice', 'reshape', 'pad', 'concat']
 
 /** x with other names, the renaming carried down to where names come from; undefined where it can't pass */
 const carried = (x: Node, axes: Readonly<Record<string, string>>, depth: number): Node | undefined => {
@@ -34,6 +34,7 @@ const nodes = (x: Node): number => reachable([x]).size
 export const movement: ReadonlyArray<Rule> = [
   {
     name: 'renameRename',
+    on: ['rename'],
     doc: 'two renamings are one',
     example: () => kit.rename(kit.rename(A(), { i: 'k' }), { k: 'm' }),
     rule: (n) => {
@@ -44,6 +45,7 @@ export const movement: ReadonlyArray<Rule> = [
   },
   {
     name: 'renameThrough',
+    on: ['rename'],
     doc: 'a renaming of a function of renamed arguments is carried to the arguments, where that leaves fewer nodes',
     example: () => kit.rename(kit.map('exp', kit.rename(A(), { i: 'k' })), { k: 'i' }),
     rule: (n) => {
@@ -54,6 +56,7 @@ export const movement: ReadonlyArray<Rule> = [
   },
   {
     name: 'broadcastBroadcast',
+    on: ['broadcast'],
     doc: 'two broadcasts are one',
     example: () => kit.broadcast(kit.broadcast(A(), [{ name: 'k', size: dim('k') }]), [{ name: 'm', size: dim('m') }]),
     rule: (n) => {
@@ -65,10 +68,11 @@ export const movement: ReadonlyArray<Rule> = [
   },
   {
     name: 'moveNumber',
+    on: moves,
     doc: 'a number everywhere is the same number after any movement; zeros, when padded',
     example: () => kit.rename(kit.broadcast(kit.scalar(3), A().type.dims), { i: 'k' }),
     rule: (n) => {
-      if (!moves.includes(n.op) || n.op === 'broadcast') return undefined
+      if (!moves.includes(n.op)) return undefined
       const value = numberOf(n.args[0]!)
       if (value === undefined || (n.op === 'pad' && value !== 0)) return undefined
       return n.args.every((a) => isNumber(a, value)) ? along(kit.scalar(value, n.type.dtype), n.type.dims) : undefined
@@ -76,6 +80,7 @@ export const movement: ReadonlyArray<Rule> = [
   },
   {
     name: 'reshapeBack',
+    on: ['reshape'],
     doc: 'a reshape and its reverse',
     example: () => {
       const split = kit.reshape(
@@ -106,6 +111,7 @@ export const movement: ReadonlyArray<Rule> = [
   },
   {
     name: 'slicePad',
+    on: ['slice'],
     doc: 'a slice of what was padded, where it takes the whole of it',
     example: () => kit.slice(kit.pad(A(), 'i', 2, 1), 'i', 2, dim('i')),
     rule: (n) => {
@@ -117,6 +123,7 @@ export const movement: ReadonlyArray<Rule> = [
   },
   {
     name: 'sliceSlice',
+    on: ['slice'],
     doc: 'two slices of one axis are one',
     example: () => kit.slice(kit.slice(matrix('B', 'k', 'j'), 'j', 1, dim(3)), 'j', 1, dim(2)),
     rule: (n) => {
@@ -128,6 +135,7 @@ export const movement: ReadonlyArray<Rule> = [
   },
   {
     name: 'sliceConcat',
+    on: ['slice'],
     doc: 'a slice of what was joined, where it is one of the pieces',
     example: () => kit.slice(kit.concat([A(), matrix('B')], 'i'), 'i', dim('i'), dim('i')),
     rule: (n) => {

@@ -55,6 +55,7 @@ const A = (): Node => matrix('A')
 export const pointwise: ReadonlyArray<Rule> = [
   {
     name: 'fold',
+    on: ['map'],
     doc: 'a function of numbers is a number',
     example: () => kit.map('add', kit.scalar(1), kit.scalar(2)),
     rule: (n) => {
@@ -69,6 +70,7 @@ export const pointwise: ReadonlyArray<Rule> = [
   },
   {
     name: 'addZero',
+    on: ['map'],
     doc: 'x + 0 = 0 + x = x - 0 = x',
     example: () => kit.map('add', A(), kit.scalar(0)),
     rule: (n) => {
@@ -80,6 +82,7 @@ export const pointwise: ReadonlyArray<Rule> = [
   },
   {
     name: 'mulOne',
+    on: ['map'],
     doc: 'x 1 = 1 x = x / 1 = x',
     example: () => kit.map('mul', kit.scalar(1), A()),
     rule: (n) => {
@@ -91,6 +94,7 @@ export const pointwise: ReadonlyArray<Rule> = [
   },
   {
     name: 'mulZero',
+    on: ['map'],
     doc: 'x 0 = 0',
     tag: 'finite',
     example: () => kit.map('mul', A(), kit.scalar(0)),
@@ -101,6 +105,7 @@ export const pointwise: ReadonlyArray<Rule> = [
   },
   {
     name: 'cancelTerms',
+    on: ['map'],
     doc: '(x + y) - x = y, anywhere in a chain of additions',
     tag: 'finite',
     example: () => kit.map('sub', kit.map('add', A(), matrix('B')), A()),
@@ -113,6 +118,7 @@ export const pointwise: ReadonlyArray<Rule> = [
   },
   {
     name: 'negNeg',
+    on: ['map'],
     doc: '--x = x',
     example: () => kit.map('neg', kit.map('neg', A())),
     rule: (n) => {
@@ -122,6 +128,7 @@ export const pointwise: ReadonlyArray<Rule> = [
   },
   {
     name: 'mulMul',
+    on: ['map'],
     doc: '(x a) b = x (a b) for numbers a, b',
     tag: 'reassociates',
     example: () => kit.map('mul', kit.map('mul', A(), kit.scalar(2)), kit.scalar(3)),
@@ -137,6 +144,7 @@ export const pointwise: ReadonlyArray<Rule> = [
   },
   {
     name: 'selectSame',
+    on: ['map'],
     doc: 'a choice between two equals',
     example: () => kit.map('select', kit.map('lt', A(), kit.scalar(0)), A(), A()),
     rule: (n) => {
@@ -146,6 +154,7 @@ export const pointwise: ReadonlyArray<Rule> = [
   },
   {
     name: 'selectKnown',
+    on: ['map'],
     doc: 'a choice whose condition compares two numbers',
     example: () => kit.map('select', kit.map('lt', kit.scalar(0), kit.scalar(1)), A(), kit.scalar(0)),
     rule: (n) => {
@@ -159,6 +168,7 @@ export const pointwise: ReadonlyArray<Rule> = [
   },
   {
     name: 'mapBroadcast',
+    on: ['map'],
     doc: 'pointwise functions broadcast by themselves',
     example: () => kit.map('mul', A(), kit.broadcast(kit.scalar(2), A().type.dims)),
     rule: (n) => {

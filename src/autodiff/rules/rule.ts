@@ -9,6 +9,8 @@ import * as E from 'fp-ts/lib/Either.js'
 
 export interface Rule {
   readonly name: string
+  /** ops of the nodes that it may change */
+  readonly on: ReadonlyArray<Node['op']>
   readonly doc: string
   /** `reassociates`: equal but for rounding. `finite`: equal where no NaN or infinity is about. */
   readonly tag?: 'reassociates' | 'finite'
