@@ -4,7 +4,7 @@
  * nodes. A recipe is found once for all of them: a step's compile time does not grow with its layers.
  */
 import { kit } from '../dsl/build.ts'
-import { showType, type Node, type NodeOf } from '../dsl/node.ts'
+import { sameType, type Node, type NodeOf } from '../dsl/node.ts'
 import type { Group, Stage } from './fuse/group.ts'
 import { keyOfKernel } from './kernel/kernel.ts'
 import type { Argument, Options, Recipe } from './recipes/c/index.ts'
@@ -84,7 +84,7 @@ const stencilOf = (g: Group, isFrozen: (n: Node) => boolean): Stencil | undefine
     const known = over.get(n)
     if (known !== undefined) return known
     const made = kit.rebuild(n, n.args.map(stand))
-    if (showType(made.type) !== showType(n.type)) isFaithful = false
+    if (!sameType(made.type, n.type)) isFaithful = false
     over.set(n, made)
     return made
   }

@@ -15,6 +15,7 @@ import { topological, type Dims, type Node } from '../dsl/node.ts'
 import { rewrite, trace, withOutputs, type Program } from '../dsl/program.ts'
 import { scalarOp } from '../dsl/scalar.ts'
 import { layOut, type Value } from '../dsl/value.ts'
+import { usersOf } from './fuse/costs.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -44,19 +45,25 @@ const placeOf = (n: Node, args: ReadonlyArray<Place>): Place => {
 const symbolsBelow = (nodes: ReadonlyArray<Node>): ReadonlyMap<Node, ReadonlySet<string>> => {
   const found = new Map<Node, ReadonlySet<string>>()
   for (const n of nodes) {
-    const own = n.type.dims.flatMap((d) => symbolsOf(d.size))
-    const below = n.args.map((a) => found.get(a)!).filter((s) => s.size > 0)
-    found.set(
-      n,
-      below.length === 1 && own.length === 0 ? below[0]! : new Set([...own, ...below.flatMap((s) => [...s])]),
-    )
+    let all: ReadonlySet<string> = NONE
+    const add = (more: ReadonlyArray<string> | ReadonlySet<string>): void => {
+      for (const s of more) if (!all.has(s)) all = new Set([...all, s])
+    }
+    for (const a of n.args) {
+      const below = found.get(a)!
+      if (all === NONE) all = below
+      else if (all !== below) add(below)
+    }
+    for (const d of n.type.dims) if (d.size.number === undefined) add(symbolsOf(d.size))
+    found.set(n, all)
   }
   return found
 }
+const NONE: ReadonlySet<string> = new Set()
 
-const placesOf = (p: Program, isKnown: (n: Node) => boolean): ReadonlyMap<Node, Place> => {
+const placesOf = (nodes: ReadonlyArray<Node>, isKnown: (n: Node) => boolean): ReadonlyMap<Node, Place> => {
   const places = new Map<Node, Place>()
-  for (const n of topological(p.outputs.map((o) => o.node))) {
+  for (const n of nodes) {
     const place = placeOf(
       n,
       n.args.map((a) => places.get(a)!),
@@ -111,7 +118,7 @@ export const splitHost = (p: Program, target: string, sizes: Sizes = {}): Checke
   const roots = p.outputs.map((o) => o.node)
   const nodes = topological(roots)
   const symbols = symbolsBelow(nodes)
-  const places = placesOf(p, (n) => [...symbols.get(n)!].every((s) => Object.hasOwn(sizes, s)))
+  const places = placesOf(nodes, (n) => [...symbols.get(n)!].every((s) => Object.hasOwn(sizes, s)))
   const costs = costsOf(nodes)
   const faults = nodes.flatMap((n) => unsupported(n, places.get(n)!, target) ?? [])
   const [first, ...others] = faults
@@ -128,10 +135,12 @@ export const splitHost = (p: Program, target: string, sizes: Sizes = {}): Checke
     (n) => !isLeaf(n) && (n.type.dims.length === 0 || costly(n) || roots.includes(n)),
   )
 
+  const users = usersOf(nodes)
   /** the axes of a constant in the order of the largest tensor that it is combined with, so that both lie alike */
   const dimsFor = (n: Node): Dims => {
-    const widest = nodes
-      .filter((u) => u.op === 'map' && u.args.includes(n))
+    const widest = users
+      .get(n)!
+      .filter((u) => u.op === 'map')
       .reduce<Node | undefined>((w, u) => (u.type.dims.length > (w?.type.dims.length ?? 0) ? u : w), undefined)
     const order = widest?.type.dims.map((d) => d.name) ?? []
     return target === 'gpujs' || n.type.dims.some((d) => !order.includes(d.name))

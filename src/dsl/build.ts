@@ -144,7 +144,10 @@ export const kit: Kit = {
   fault: faultNode,
   inline,
   fit,
-  rebuild: (node, args) => (args.every((a, i) => a === node.args[i]) ? node : make(node.op, args, node.attrs as never)),
+  rebuild: (node, args) => {
+    for (let i = 0; i < args.length; i++) if (args[i] !== node.args[i]) return make(node.op, args, node.attrs as never)
+    return node
+  },
 }
 
 /** constants take the dtype of what they meet */

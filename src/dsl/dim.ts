@@ -135,14 +135,14 @@ const numberOf = (p: DimLike): number | undefined =>
 /** p + q */
 export const addDim = (p: DimLike, q: DimLike): Dim => {
   const [a, b] = [numberOf(p), numberOf(q)]
-  if (a !== undefined && b !== undefined) return dim(a + b)
+  if (a !== undefined && b !== undefined) return numberDim(a + b)
   return a === 0 ? dim(q) : b === 0 ? dim(p) : fromTerms([...dim(p).terms, ...dim(q).terms])
 }
 
 /** n p, for an integer n */
 export const scaleDim = (n: number, p: DimLike): Dim => {
   const a = numberOf(p)
-  return a === undefined ? fromTerms(dim(p).terms.map((t) => ({ coef: n * t.coef, atoms: t.atoms }))) : dim(n * a)
+  return a === undefined ? fromTerms(dim(p).terms.map((t) => ({ coef: n * t.coef, atoms: t.atoms }))) : numberDim(n * a)
 }
 
 /** p - q */
@@ -151,7 +151,8 @@ export const subDim = (p: DimLike, q: DimLike): Dim => addDim(p, scaleDim(-1, q)
 /** p q */
 export const mulDim = (p: DimLike, q: DimLike): Dim => {
   const [m, n] = [numberOf(p), numberOf(q)]
-  if (m !== undefined) return n === undefined && m === 1 ? dim(q) : scaleDim(m, q)
+  if (m !== undefined && n !== undefined) return numberDim(m * n)
+  if (m !== undefined) return m === 1 ? dim(q) : scaleDim(m, q)
   if (n !== undefined) return n === 1 ? dim(p) : scaleDim(n, p)
   const [x, y] = [dim(p), dim(q)]
   // (n / sum) sum = n

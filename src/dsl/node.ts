@@ -164,7 +164,11 @@ export const internAs = <K extends Op>(
 // ---------------------------------------------------------------------------------- combinators
 
 export const axisNames = (t: Type): ReadonlyArray<string> => t.dims.map((d) => d.name)
-export const axisOf = (t: Type, name: string): Axis | undefined => t.dims.find((d) => d.name === name)
+export const axisIn = (dims: Dims, name: string): Axis | undefined => {
+  for (const d of dims) if (d.name === name) return d
+  return undefined
+}
+export const axisOf = (t: Type, name: string): Axis | undefined => axisIn(t.dims, name)
 export const hasAxis = (t: Type, name: string): boolean => axisOf(t, name) !== undefined
 
 /** Every node that `roots` need, arguments before users, each once. */
@@ -172,6 +176,17 @@ export const topological = (roots: ReadonlyArray<Node>): ReadonlyArray<Node> => 
   const found = new Map<number, Node>()
   for (const n of reachable(roots)) found.set(n.id, n)
   return Array.from(Float64Array.from(found.keys()).sort(), (id) => found.get(id)!)
+}
+
+/** The same axes in the same order, and the same dtype. */
+export const sameType = (a: Type, b: Type): boolean => {
+  if (a === b) return true
+  if (a.dtype !== b.dtype || a.dims.length !== b.dims.length) return false
+  for (let i = 0; i < a.dims.length; i++) {
+    const [d, e] = [a.dims[i]!, b.dims[i]!]
+    if (d.name !== e.name || d.size.key !== e.size.key) return false
+  }
+  return true
 }
 
 /** Every node that `roots` need, each once, in no order. */

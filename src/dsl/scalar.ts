@@ -25,8 +25,11 @@ export const scalarOp = (name: string): ScalarOp | undefined => (Object.hasOwn(r
 
 /** The dtype of f(args), or undefined where f does not take them. */
 export const resultDType = (s: Signature, args: ReadonlyArray<DType>): DType | undefined => {
-  const same = (ds: ReadonlyArray<DType>): DType | undefined => (ds.every((d) => d === ds[0]) ? ds[0] : undefined)
-  const all = same(args)
+  const same = (from: number): DType | undefined => {
+    for (let i = from + 1; i < args.length; i++) if (args[i] !== args[from]) return undefined
+    return args[from]
+  }
+  const all = same(0)
   switch (s) {
     case 'float':
       return all === 'f32' || all === 'f16' || all === 'bf16' ? all : undefined
@@ -37,7 +40,7 @@ export const resultDType = (s: Signature, args: ReadonlyArray<DType>): DType | u
     case 'logic':
       return all === 'bool' ? 'bool' : undefined
     case 'select':
-      return args[0] === 'bool' ? same(args.slice(1)) : undefined
+      return args[0] === 'bool' ? same(1) : undefined
     default:
       return s satisfies never
   }

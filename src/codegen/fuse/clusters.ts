@@ -34,14 +34,35 @@ const isThin = (n: NodeOf<'dot'>): boolean =>
   Math.min(freeSize(n.args[0]!, n.args[1]!), freeSize(n.args[1]!, n.args[0]!), termsOf(n)) <= THIN
 
 const isDot = (n: Node): n is NodeOf<'dot'> => n.op === 'dot'
-const dotsOf = (c: Cluster): ReadonlyArray<NodeOf<'dot'>> => c.roots.flatMap((r) => r.anchors.filter(isDot))
-const has = (c: Cluster, op: Node['op']): boolean => c.roots.some((r) => r.anchors.some((a) => a.op === op))
-const hasSolve = (c: Cluster): boolean => has(c, 'solve') || has(c, 'triSolve')
 
-/** contractions that tile both operands: all but thin ones and those of ephemeral values */
-const isContraction = (c: Cluster): boolean => c.ephemeral.size === 0 && dotsOf(c).some((d) => !isThin(d))
+/** what is asked of a cluster many times */
+interface Facts {
+  readonly dots: ReadonlyArray<NodeOf<'dot'>>
+  readonly hasSolve: boolean
+  readonly hasAnchors: boolean
+  /** contractions that tile both operands: all but thin ones and those of ephemeral values */
+  readonly isContraction: boolean
+}
+const factsKnown = new WeakMap<Cluster, Facts>()
 
-const hasAnchors = (c: Cluster): boolean => c.roots.some((r) => r.anchors.length > 0)
+const factsOf = (c: Cluster): Facts => {
+  const known = factsKnown.get(c)
+  if (known !== undefined) return known
+  const anchors = c.roots.flatMap((r) => r.anchors)
+  const dots = anchors.filter(isDot)
+  const facts: Facts = {
+    dots,
+    hasSolve: anchors.some((a) => a.op === 'solve' || a.op === 'triSolve'),
+    hasAnchors: anchors.length > 0,
+    isContraction: c.ephemeral.size === 0 && dots.some((d) => !isThin(d)),
+  }
+  factsKnown.set(c, facts)
+  return facts
+}
+const dotsOf = (c: Cluster): ReadonlyArray<NodeOf<'dot'>> => factsOf(c).dots
+const hasSolve = (c: Cluster): boolean => factsOf(c).hasSolve
+const isContraction = (c: Cluster): boolean => factsOf(c).isContraction
+const hasAnchors = (c: Cluster): boolean => factsOf(c).hasAnchors
 
 /** the axes whose points a root treats apart; of what is made of ephemeral values only axes that those have */
 const outerOf = ({ node, anchors }: Root, ephemeral: ReadonlySet<Node>): ReadonlyArray<Axis> => {

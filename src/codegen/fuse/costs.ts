@@ -4,7 +4,7 @@
  */
 import * as E from 'fp-ts/lib/Either.js'
 import { evalDim, literal, symbolsOf, type Dim } from '../../dsl/dim.ts'
-import type { Node } from '../../dsl/node.ts'
+import { axisOf, type Node } from '../../dsl/node.ts'
 import { scalarOp } from '../../dsl/scalar.ts'
 
 /** a size for every symbol, only to compare costs */
@@ -25,7 +25,11 @@ export const nominal = (d: Dim): number => {
 export const namesOf = (n: Node): ReadonlyArray<string> => n.type.dims.map((d) => d.name)
 
 /** nominal number of elements */
-export const volume = (n: Node): number => n.type.dims.reduce((s, d) => s * nominal(d.size), 1)
+export const volume = (n: Node): number => {
+  let s = 1
+  for (const d of n.type.dims) s *= d.size.number ?? nominal(d.size)
+  return s
+}
 
 export const isAnchor = (n: Node): boolean =>
   n.op === 'dot' || n.op === 'reduce' || n.op === 'solve' || n.op === 'triSolve'
@@ -60,11 +64,22 @@ export const ownCost = (n: Node): number => {
 export type Users = ReadonlyMap<Node, ReadonlyArray<Node>>
 
 export const usersOf = (nodes: ReadonlyArray<Node>): Users => {
-  const users = new Map<Node, Node[]>(nodes.map((n) => [n, []]))
-  for (const n of nodes) for (const a of new Set(n.args)) users.get(a)!.push(n)
+  const users = new Map<Node, Node[]>()
+  for (const n of nodes) {
+    users.set(n, [])
+    for (const a of n.args) {
+      const known = users.get(a)!
+      // once for each user, however often it reads the value
+      if (known.at(-1) !== n) known.push(n)
+    }
+  }
   return users
 }
 
 /** same axes, in any order */
-export const sameAxes = (a: Node, b: Node): boolean =>
-  a.type.dims.length === b.type.dims.length && namesOf(a).every((n) => namesOf(b).includes(n))
+export const sameAxes = (a: Node, b: Node): boolean => {
+  if (a.type.dims === b.type.dims) return true
+  if (a.type.dims.length !== b.type.dims.length) return false
+  for (const d of a.type.dims) if (axisOf(b.type, d.name) === undefined) return false
+  return true
+}

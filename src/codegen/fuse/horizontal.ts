@@ -15,12 +15,11 @@ export const horizontal = (groups: ReadonlyArray<Group>): ReadonlyArray<Readonly
   const launchOf = new Map<Node, number>()
   for (const g of groups) {
     const after = Math.max(-1, ...g.reads.map((n) => launchOf.get(n) ?? -1))
-    const open = isSmall(g)
-      ? launches.findLastIndex(
-          (l, i) => i > after && l.length < MOST_BODIES && l.every((h) => h.kind === g.kind && isSmall(h)),
-        )
-      : -1
-    const at = open >= 0 ? open : launches.push([]) - 1
+    const fits = (l: ReadonlyArray<Group>): boolean =>
+      l.length < MOST_BODIES && l.every((h) => h.kind === g.kind && isSmall(h))
+    let open = isSmall(g) ? launches.length - 1 : after
+    while (open > after && !fits(launches[open]!)) open -= 1
+    const at = open > after ? open : launches.push([]) - 1
     launches[at]!.push(g)
     for (const n of g.stored) launchOf.set(n, at)
   }

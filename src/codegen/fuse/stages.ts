@@ -87,6 +87,7 @@ const stageOf = (node: Node, anchors: ReadonlyArray<Node>): Stage => {
 
 /** ephemeral dots that the roots need, and ephemeral maps that are dear and read by more than one stage */
 const inner = (c: Cluster, isKept: (n: Node) => boolean): ReadonlyArray<Node> => {
+  if (c.ephemeral.size === 0) return []
   const needed = [...c.ephemeral].sort((a, b) => a.id - b.id)
   const chosen = new Set<Node>(needed.filter((n) => n.op === 'dot'))
   const readers = new Map<Node, Set<Node>>()

@@ -402,4 +402,9 @@ export const showKernel = (k: Kernel): string =>
   ].join('\n')
 
 /** Equal for kernels that differ in their names only: those are compiled once. */
-export const keyOfKernel = (k: Kernel): string => showKernel({ ...k, name: '' })
+export const keyOfKernel = (k: Kernel): string => {
+  const key = keysKnown.get(k) ?? showKernel({ ...k, name: '' })
+  keysKnown.set(k, key)
+  return key
+}
+const keysKnown = new WeakMap<Kernel, string>()

@@ -5,7 +5,7 @@
  * and nothing leaves an `if`.
  */
 import type { Atom, Expr, Index, Stmt } from './kernel.ts'
-import { bodyOf, indicesOf, indicesOfAtom, indicesOfStmt, partsOf, partsOfIndex, valuesOf } from './kernel.ts'
+import { indicesOf, indicesOfAtom, indicesOfStmt, partsOf, partsOfIndex, valuesOf } from './kernel.ts'
 
 /** axes, registers and `name[]` for buffers that the expression depends on */
 const dependsOn = (e: Expr, memo: Map<Expr, ReadonlySet<string>>): ReadonlySet<string> => {
@@ -28,7 +28,13 @@ const dependsOn = (e: Expr, memo: Map<Expr, ReadonlySet<string>>): ReadonlySet<s
 const isTrivial = (e: Expr): boolean => e.kind === 'number' || e.kind === 'register' || e.kind === 'index'
 
 /** every statement below, outer ones first */
-const below = (stmts: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> => stmts.flatMap((s) => [s, ...below(bodyOf(s))])
+const below = (stmts: ReadonlyArray<Stmt>, into: Stmt[] = []): ReadonlyArray<Stmt> => {
+  for (const s of stmts) {
+    into.push(s)
+    if (s.kind === 'for' || s.kind === 'if') below(s.body, into)
+  }
+  return into
+}
 
 const expressionsOf = (stmts: ReadonlyArray<Stmt>): ReadonlyArray<Expr> =>
   below(stmts).flatMap((s) => [...indicesOfStmt(s).flatMap(partsOfIndex), ...valuesOf(s)])

@@ -2,7 +2,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { dim } from '../dim.ts'
 import { isFloat } from '../dtype.ts'
-import { hasAxis, type Axis, type Node } from '../node.ts'
+import { axisIn, hasAxis, type Axis, type Node } from '../node.ts'
 import { elements, offsets, type ConcreteDims, type Value } from '../value.ts'
 import type { Primitive } from './row.ts'
 import { misuse, needAxes, unite, without } from './typing.ts'
@@ -155,7 +155,7 @@ export const dot: Primitive<'dot'> = {
     const bad = needAxes(a, over) ?? needAxes(b, over)
     if (bad !== undefined) return E.left(bad)
     const first = without(a.dims, over)
-    const rest = without(b.dims, over).filter((d) => !first.some((e) => e.name === d.name))
+    const rest = without(b.dims, over).filter((d) => axisIn(first, d.name) === undefined)
     return E.map(() => ({ dims: [...first, ...rest], dtype: a.dtype }))(unite([a, b]))
   },
   // y = sum_k a b: da = ct b summed over what a lacks, db = ct a summed over what b lacks

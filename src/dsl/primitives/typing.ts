@@ -1,7 +1,7 @@
 /** What the type rules share: naming what is wrong with an argument, and suggesting what was meant. */
 import * as E from 'fp-ts/lib/Either.js'
 import { sameDim } from '../dim.ts'
-import { axisNames, axisOf, showType, type Axis, type Dims, type Type } from '../node.ts'
+import { axisIn, axisNames, axisOf, showType, type Axis, type Dims, type Type } from '../node.ts'
 import type { Misuse } from './row.ts'
 
 /** edit distance, for suggestions */
@@ -44,19 +44,19 @@ export const needAxes = (t: Type, names: ReadonlyArray<string>): Misuse | undefi
 
 /** All axes of the arguments, each once; the widest argument's order first. An axis in two arguments has one size. */
 export const unite = (types: ReadonlyArray<Type>): E.Either<Misuse, Dims> => {
-  const widest = types.reduce<Type | undefined>(
-    (w, t) => (w === undefined || t.dims.length > w.dims.length ? t : w),
-    undefined,
-  )
-  const dims: Axis[] = [...(widest?.dims ?? [])]
-  for (const t of types)
-    for (const d of t.dims) {
-      const known = dims.find((e) => e.name === d.name)
-      if (known === undefined) dims.push(d)
+  let widest: Dims = []
+  for (const t of types) if (t.dims.length > widest.length) widest = t.dims
+  const more: Axis[] = []
+  for (const { dims } of types) {
+    if (dims === widest) continue
+    for (const d of dims) {
+      const known = axisIn(widest, d.name) ?? axisIn(more, d.name)
+      if (known === undefined) more.push(d)
       else if (!sameDim(known.size, d.size))
         return E.left(misuse(`axis '${d.name}' to have one size`, `${known.size.key} and ${d.size.key}`))
     }
-  return E.right(dims)
+  }
+  return E.right(more.length === 0 ? widest : [...widest, ...more])
 }
 
 export const without = (dims: Dims, names: ReadonlyArray<string>): Dims => dims.filter((d) => !names.includes(d.name))
