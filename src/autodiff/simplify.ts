@@ -36,46 +36,59 @@ export const costOf = (roots: ReadonlyArray<Node>): number => {
   return sum
 }
 
-const pass = (roots: ReadonlyArray<Node>, rules: ReadonlyArray<Rule>): ReadonlyArray<Node> => {
+/** What is known of a list of rules. */
+interface Rules {
+  readonly on: ReadonlyMap<Node['op'], ReadonlyArray<Rule>>
+  /** nodes that no rule changes, nor any node below: a rule sees a node and what is below it, so that this stays true */
+  readonly simple: WeakSet<Node>
+}
+const rulesKnown = new WeakMap<ReadonlyArray<Rule>, Rules>()
+
+const rulesOf = (list: ReadonlyArray<Rule>): Rules => {
+  const known = rulesKnown.get(list)
+  if (known !== undefined) return known
+  const ops = new Set(list.flatMap((r) => r.on))
+  const made: Rules = {
+    on: new Map([...ops].map((op) => [op, list.filter((r) => r.on.includes(op))])),
+    simple: new WeakSet(),
+  }
+  rulesKnown.set(list, made)
+  return made
+}
+
+/** nodes that are not known to be simple, arguments first */
+const unsettled = (roots: ReadonlyArray<Node>, { simple }: Rules): ReadonlyArray<Node> =>
+  topological(roots, (n) => simple.has(n)).filter((n) => !simple.has(n))
+
+const pass = (roots: ReadonlyArray<Node>, rules: Rules): ReadonlyArray<Node> => {
+  const { simple } = rules
   const done = new Map<Node, Node>()
+  const settled = (n: Node): Node | undefined => (simple.has(n) ? n : done.get(n))
   /** the arguments of n are simple; those of what a rule makes need not be */
   const settle = (n: Node, fuel: number): Node => {
-    const known = done.get(n)
-    if (known !== undefined) return known
-    const args = n.args.map((a) => settle(a, fuel))
+    const args = n.args.map((a) => settled(a) ?? settle(a, fuel))
     const now = kit.rebuild(n, args)
-    const next = fuel === 0 ? undefined : firstOf(rules, now)
-    const out = next === undefined ? now : settle(along(next, n.type.dims), fuel - 1)
+    const next = fuel === 0 || simple.has(now) ? undefined : firstOf(rules, now)
+    if (next === undefined && fuel > 0 && now.args.every((a) => simple.has(a))) simple.add(now)
+    const made = next === undefined ? undefined : along(next, n.type.dims)
+    const out = made === undefined ? now : (settled(made) ?? settle(made, fuel - 1))
     done.set(n, out)
     return out
   }
-  for (const n of topological(roots)) settle(n, MOST)
-  return roots.map((r) => done.get(r)!)
+  for (const n of unsettled(roots, rules)) if (!done.has(n)) settle(n, MOST)
+  return roots.map((r) => settled(r)!)
 }
 
-interface Known {
-  /** nodes that no rule of the list changes: a rule sees the node and what is below it, and neither changes */
-  readonly simple: WeakSet<Node>
-  readonly on: Map<Node['op'], ReadonlyArray<Rule>>
-}
-const knownOf = new WeakMap<ReadonlyArray<Rule>, Known>()
-
-const firstOf = (rules: ReadonlyArray<Rule>, n: Node): Node | undefined => {
-  const known = knownOf.get(rules) ?? { simple: new WeakSet(), on: new Map() }
-  knownOf.set(rules, known)
-  const { simple, on } = known
-  if (simple.has(n)) return undefined
-  const apt = on.get(n.op) ?? rules.filter((r) => r.on.includes(n.op))
-  on.set(n.op, apt)
-  for (const r of apt) {
+const firstOf = ({ on }: Rules, n: Node): Node | undefined => {
+  for (const r of on.get(n.op) ?? []) {
     const out = r.rule(n)
     if (out !== undefined && out !== n && fits(n, out)) return out
   }
-  simple.add(n)
   return undefined
 }
 
-const fixpoint = (roots: ReadonlyArray<Node>, rules: ReadonlyArray<Rule>): ReadonlyArray<Node> => {
+const fixpoint = (roots: ReadonlyArray<Node>, list: ReadonlyArray<Rule>): ReadonlyArray<Node> => {
+  const rules = rulesOf(list)
   let now = roots
   for (let n = 0; n < 20; n++) {
     const next = pass(now, rules)

@@ -171,10 +171,10 @@ export const axisIn = (dims: Dims, name: string): Axis | undefined => {
 export const axisOf = (t: Type, name: string): Axis | undefined => axisIn(t.dims, name)
 export const hasAxis = (t: Type, name: string): boolean => axisOf(t, name) !== undefined
 
-/** Every node that `roots` need, arguments before users, each once. */
-export const topological = (roots: ReadonlyArray<Node>): ReadonlyArray<Node> => {
+/** Every node that `roots` need, arguments before users, each once; nothing that only nodes need where it stops. */
+export const topological = (roots: ReadonlyArray<Node>, stops?: (n: Node) => boolean): ReadonlyArray<Node> => {
   const found = new Map<number, Node>()
-  for (const n of reachable(roots)) found.set(n.id, n)
+  for (const n of reachable(roots, stops)) found.set(n.id, n)
   return Array.from(Float64Array.from(found.keys()).sort(), (id) => found.get(id)!)
 }
 
@@ -189,10 +189,10 @@ export const sameType = (a: Type, b: Type): boolean => {
   return true
 }
 
-/** Every node that `roots` need, each once, in no order. */
-export const reachable = (roots: ReadonlyArray<Node>): ReadonlySet<Node> => {
+/** Every node that `roots` need, each once, in no order; nothing that only nodes need where it stops. */
+export const reachable = (roots: ReadonlyArray<Node>, stops?: (n: Node) => boolean): ReadonlySet<Node> => {
   const seen = new Set<Node>(roots)
-  for (const n of seen) for (const a of n.args) seen.add(a)
+  for (const n of seen) if (stops?.(n) !== true) for (const a of n.args) seen.add(a)
   return seen
 }
 
