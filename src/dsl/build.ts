@@ -48,9 +48,7 @@ export const make = <K extends Op>(op: K, args: ReadonlyArray<Node>, attrs: Attr
   // one mistake is reported once: whatever is built on a fault only carries it along
   if (args.some(isFault)) {
     const faulty = args.filter(isFault)
-    return faulty.length === 1
-      ? faulty[0]!
-      : intern('fault', faulty, faulty[0]!.attrs, { dims: [], dtype: 'f32' })
+    return faulty.length === 1 ? faulty[0]! : intern('fault', faulty, faulty[0]!.attrs, { dims: [], dtype: 'f32' })
   }
   // most nodes are there already: only new ones are typed
   let wrong: Misuse | undefined

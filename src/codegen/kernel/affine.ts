@@ -252,11 +252,7 @@ const recombine = (i: Index): Index => {
 const isZero = (i: Index): boolean => i.terms.length === 0 && i.offset.key === '0'
 
 export const addIndex = (a: Index, b: Index): Index =>
-  isZero(a)
-    ? b
-    : isZero(b)
-      ? a
-      : recombine(fromTerms(addDim(a.offset, b.offset), mergeTerms(a.terms, b.terms)))
+  isZero(a) ? b : isZero(b) ? a : recombine(fromTerms(addDim(a.offset, b.offset), mergeTerms(a.terms, b.terms)))
 
 export const scaleIndex = (n: DimLike, a: Index): Index => {
   const by = dim(n)
