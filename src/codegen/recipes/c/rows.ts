@@ -22,7 +22,7 @@ import { shareWork } from '../../kernel/share.ts'
 import { loopOver, within } from '../../kernel/statements.ts'
 import { kernelName, memoryOf, type Recipe } from './cells.ts'
 import type { Argument, Packed } from './operands.ts'
-import { contiguity, indexMentions, usesOf, vectorLoop, type Naming } from './space.ts'
+import { contiguity, indexMentions, usesOf, vectorLoop, type Naming, type Range } from './space.ts'
 import type { Scene } from './scene.ts'
 import { stagesAt } from './stages.ts'
 
@@ -44,10 +44,12 @@ export const sceneOf = (g: Group, width: number) => {
     buffers.set(name, { ...p.buffer, name })
     return name
   }
-  const naming: Naming = { fresh, bufferOf: (n) => buffers.get(n)! }
+  const ranges = new Map<string, Range>()
+  const naming: Naming = { fresh, bufferOf: (n) => buffers.get(n)!, ranges }
   const scene = (lane?: Scene['lane'], tile?: Scene['tile']): Scene => ({
     ...{ group: g, width, naming, read, stored, lane, tile, addLocal },
     homes: new Map(),
+    joins: new Map(),
     later: new Map(),
   })
   const finish = (body: ReadonlyArray<Stmt>): Recipe => {
@@ -68,7 +70,7 @@ export const sceneOf = (g: Group, width: number) => {
       results: g.stored,
     }
   }
-  return { naming, scene, finish, addLocal, setLocal: addLocal, addPacked, globals: [...params, ...outputs] }
+  return { naming, ranges, scene, finish, addLocal, setLocal: addLocal, addPacked, globals: [...params, ...outputs] }
 }
 
 /** buffers that the statements name; locals of attempts that were not taken are left out */

@@ -29,6 +29,8 @@ export interface Scene {
   readonly addLocal: (b: Buffer) => void
   /** results of stages that are done, and values that are known otherwise */
   readonly homes: Map<Node, Home>
+  /** reductions along an axis of which only a part is looked at: of what is folded there, and of the rest */
+  readonly joins: Map<Node, (folded: Expr, at: Position) => Expr>
   /** of a tile: homes behind the loop over its rows, where registers are gone */
   readonly later: Map<Node, Home>
 }

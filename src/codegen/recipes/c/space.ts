@@ -4,11 +4,12 @@
  * innermost, where vectors lie along it. A guard on the innermost axis (a concat, a pad) cuts that loop in segments, so
  * that no test is left inside.
  */
-import { divDim, literal, mulDim, subDim, type Dim } from '../../../dsl/dim.ts'
+import { dim, divDim, literal, mulDim, subDim, type Dim } from '../../../dsl/dim.ts'
 import type { Axis } from '../../../dsl/node.ts'
 import {
   addIndex,
   axisIndex,
+  divIndex,
   flatten,
   minIndex,
   scaleIndex,
@@ -30,6 +31,7 @@ import {
   type Buffer,
   type Expr,
   type Index,
+  type Loop,
   type Role,
   type Stmt,
 } from '../../kernel/kernel.ts'
@@ -37,10 +39,18 @@ import { loopFrom, loopOver, within } from '../../kernel/statements.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
+/** part of an axis: from <= it < to, both within 0 and its size */
+export interface Range {
+  readonly from: Index
+  readonly to: Index
+}
+
 /** one loop; a node's axes are indices over these */
 export interface Side {
   readonly name: string
   readonly size: Dim
+  /** all that is needed, where a mask empties the rest */
+  readonly range?: Range
 }
 
 export interface Space {
@@ -55,6 +65,8 @@ export interface Naming {
   /** a name that the kernel does not have yet */
   readonly fresh: (base: string) => string
   readonly bufferOf: (name: string) => Buffer
+  /** axes of which only a part is needed now */
+  readonly ranges?: ReadonlyMap<string, Range>
 }
 
 /** Names for one kernel: what is asked for where it is a plain identifier, with a number where it is taken. */
@@ -165,12 +177,12 @@ const replaceAxis = (at: Position, name: string, by: Index): Position => {
   return new Map([...at].map(([a, i]) => [a, index(i)]))
 }
 
-/** The loops over these axes, outermost first, for the statements of a point. `last`: the loop that vectors lie along is chosen; else the order stays. */
+/** The loops over these axes, outermost first, for the statements of a point. `chooses`: the loop that vectors lie along is chosen; else the order stays. */
 export const spaceOf = (
   axes: ReadonlyArray<Axis>,
   around: Position,
   make: Make,
-  { fresh, bufferOf }: Naming,
+  { fresh, bufferOf, ranges }: Naming,
   chooses = true,
 ): Space => {
   let sides: Side[] = []
@@ -178,7 +190,8 @@ export const spaceOf = (
   for (const a of axes) {
     const name = fresh(a.name)
     own.set(a.name, axisIndex(name, a.size))
-    if (literal(a.size) !== 1) sides.push({ name, size: a.size })
+    const range = ranges?.get(a.name)
+    if (literal(a.size) !== 1) sides.push({ name, size: a.size, ...(range === undefined ? {} : { range }) })
   }
   const at = (): Position => new Map([...around, ...own])
   let uses = usesOf(make(at()), bufferOf)
@@ -187,6 +200,7 @@ export const spaceOf = (
   for (let again = true, rounds = 0; again && rounds < 6; rounds++) {
     again = false
     for (const [i, side] of sides.entries()) {
+      if (side.range !== undefined) continue
       const by = [...partsOfAxis(side, uses)].sort((a, b) => (literal(b) ?? 0) - (literal(a) ?? 0))[0]
       if (by === undefined) continue
       const [major, minor] = [
@@ -215,6 +229,7 @@ export const spaceOf = (
   // neighbours that are contiguous everywhere
   const isOne = (a: Side, b: Side): boolean => {
     const { reads, writes, others } = uses
+    if (a.range !== undefined || b.range !== undefined) return false
     if (others.some((i) => indexMentions(i, a.name) || indexMentions(i, b.name))) return false
     return [...reads, ...writes].every((i) => {
       const [x, y] = [strideOf(i, a.name), strideOf(i, b.name)]
@@ -267,7 +282,24 @@ const cutsOf = (side: Side, stmts: ReadonlyArray<Stmt>): ReadonlyArray<Dim> => {
 /** elements of a task, where a launch is one long loop */
 const CHUNK = 4096
 
-/** Vectors along an axis: a loop over their beginnings, none where one vector is enough, and in tasks where the role is block. */
+/** the last multiple of `step` that is not above it */
+export const floorTo = (step: number, i: Index): Index => scaleIndex(step, divIndex(i, step))
+
+/** A loop over a side, or over what is needed of it. */
+const loopAlong = ({ name, size, range }: Side, role: Role): Loop =>
+  range === undefined ? loopOver(name, size, role) : loopFrom(name, size, range.from, range.to, 1, role)
+
+/** Loops over all sides, without vectors. */
+export const plainLoops = ({ sides, at }: Space, make: Make): ReadonlyArray<Stmt> =>
+  within(
+    sides.map((s) => loopAlong(s, 'loop')),
+    make(at),
+  )
+
+/**
+ * Vectors along an axis: a loop over their beginnings, none where one vector is enough, and in tasks where the role is
+ * block. Where only a part is needed, those that have any of it.
+ */
 export const vectorLoop = (
   side: Side,
   width: number,
@@ -278,7 +310,8 @@ export const vectorLoop = (
   chunk = CHUNK / width,
 ): ReadonlyArray<Stmt> => {
   const size = literal(side.size)
-  const start = size !== undefined && size <= width ? whole(0) : axisIndex(fresh(`${side.name}_0`), side.size)
+  const isOne = size !== undefined && size <= width && side.range === undefined
+  const start = isOne ? whole(0) : axisIndex(fresh(`${side.name}_0`), side.size)
   const isEven = size !== undefined && size % width === 0
   const until = isEven ? shiftIndex(start, width) : minIndex(shiftIndex(start, width), whole(side.size))
   const lanes = { ...loopFrom(side.name, side.size, start, until, 1, 'vector'), unroll: width }
@@ -286,7 +319,8 @@ export const vectorLoop = (
   const [first] = start.terms
   if (first?.atom.kind !== 'axis') return inner
   const { name } = first.atom
-  if (role !== 'block') return within([loopFrom(name, side.size, whole(0), whole(side.size), width, role)], inner)
+  const { from, to } = side.range ?? { from: whole(0), to: whole(side.size) }
+  if (role !== 'block') return within([loopFrom(name, side.size, floorTo(width, from), to, width, role)], inner)
   const task = fresh(`${side.name}_task`)
   const begin = axisIndex(task, side.size)
   const end =
@@ -314,7 +348,7 @@ export const loopsOf = (
   const last = sides[sides.length - 1]
   if (last === undefined) return make(at)
   const outer = sides.slice(0, -1)
-  const cuts = cutsOf(last, make(at))
+  const cuts = last.range === undefined ? cutsOf(last, make(at)) : [dim(0), last.size]
   const pieces = cuts.slice(1).flatMap((end, i): ReadonlyArray<Stmt> => {
     const start = cuts[i]!
     const size = subDim(end, start)
@@ -327,7 +361,7 @@ export const loopsOf = (
     return vectorLoop(side, width, body, naming.fresh, outer.length === 0 && !folds ? roles(0, 1) : 'loop')
   })
   return within(
-    outer.map((s, i) => loopOver(s.name, s.size, roles(i, sides.length))),
+    outer.map((s, i) => loopAlong(s, roles(i, sides.length))),
     pieces,
   )
 }

@@ -9,19 +9,11 @@ import { apply, number, type At, type Position } from '../../kernel/expression.t
 import type { Accumulator, Stage } from '../../fuse/group.ts'
 import type { Expr, Stmt } from '../../kernel/kernel.ts'
 import { dimAlong } from '../../sizes.ts'
-import { loopOver, within } from '../../kernel/statements.ts'
 import { expressionsIn, innerOf, onlyOwn, sinkOf, type Home, type Scene, type Sink } from './scene.ts'
 import { systemOf } from './solve.ts'
-import { contiguity, loopsOf, spaceOf, usesOf, type Make, type Space } from './space.ts'
+import { contiguity, loopsOf, plainLoops, spaceOf, usesOf, type Make } from './space.ts'
 
 // ------------------------------------------------------------------------------------------ loops
-
-/** loops without vectors */
-const plainLoops = ({ sides, at }: Space, make: Make): ReadonlyArray<Stmt> =>
-  within(
-    sides.map((s) => loopOver(s.name, s.size, 'loop')),
-    make(at),
-  )
 
 const nest = (
   scene: Scene,
@@ -73,6 +65,15 @@ const foldOfReduce = (r: NodeOf<'reduce'>): Fold => {
     value: (expr, at) => expr(x, onlyOwn(x, at)),
   }
 }
+/** what reductions are, from what was folded; more than that where part of an axis was left out */
+const valuesOf = (
+  { joins }: Scene,
+  reduces: ReadonlyArray<NodeOf<'reduce'>>,
+  registers: ReadonlyArray<Expr>,
+  at: Position,
+): ReadonlyMap<Node, Home> =>
+  new Map(reduces.map((r, i) => [r, () => joins.get(r)?.(registers[i]!, at) ?? registers[i]!]))
+
 const foldOfDot = (d: NodeOf<'dot'>): Fold => {
   const [a, b] = [d.args[0]!, d.args[1]!]
   return {
@@ -199,7 +200,7 @@ const stageAt = (scene: Scene, stage: Stage, at: Position): ReadonlyArray<Stmt> 
         scene,
         stage.results,
         stage.reduces.map(foldOfReduce),
-        (registers) => new Map(stage.reduces.map((r, i): readonly [Node, Home] => [r, () => registers[i]!])),
+        (registers) => valuesOf(scene, stage.reduces, registers, at),
         at,
       )
     case 'dot':
@@ -236,8 +237,11 @@ const mapAndReduce = (
   ]
   const loops = nest(scene, folds[0]!.axes, at, make, true)
   sinks.forEach((k) => k.settle())
-  const values = new Map(
-    reduces.map((r, i): readonly [Node, Home] => [r, () => ({ kind: 'register', name: registers[i]! })]),
+  const values = valuesOf(
+    scene,
+    reduces,
+    registers.map((name) => ({ kind: 'register', name })),
+    at,
   )
   const ends = results.map((n) => sinkOf(scene, n))
   const after = write(results, ends, expressionsIn(scene, values), at)

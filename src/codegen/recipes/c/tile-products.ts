@@ -17,8 +17,8 @@ import { namesOf } from '../../sizes.ts'
 import { loopFrom, loopOver, within } from '../../kernel/statements.ts'
 import { isAlongRows, linearRead, mmaCall, packPanel, positions, vectors, type Value } from './panels.ts'
 import { expressionsIn, innerOf, type Home } from './scene.ts'
-import { loopsOf, spaceOf } from './space.ts'
-import { overOf, piecesOf, rowLoop, sidesOf, type Pieces, type Tiling } from './tile.ts'
+import { floorTo, loopsOf, spaceOf } from './space.ts'
+import { overOf, piecesOf, rangeOf, rowLoop, sidesOf, type Pieces, type Tiling } from './tile.ts'
 import type { columnsIn, Columns } from './tile-columns.ts'
 import { bestTile, packedSize, sideOf, type Side, type Tile } from './tiles.ts'
 
@@ -127,7 +127,10 @@ export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['o
     const done = p.isAll ? computed.get(key) : undefined
     const left = done ?? scratch('left', [dim(size), dim(p.longest)])
     if (p.isAll) computed.set(key, left)
-    const times = asRows((i) => ({ buffer: left, at: [subIndex(i, first), whole(0)] }), whole(p.longest))
+    const times = asRows(
+      (i) => ({ buffer: left, at: [subIndex(i, first), p.isAll ? p.k0 : whole(0)] }),
+      whole(p.longest),
+    )
     if (done !== undefined) return { rows: [], before: none, times }
     const row = outerAt.get(axis.name)!
     const store = (k: Index, of: Expr): Stmt => ({
@@ -185,12 +188,14 @@ export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['o
   ): Pick<Product, 'rows' | 'dots'> => {
     const over = overOf(w.dot)
     const right: Columns = columnsOf(sidesOf(w.dot, axis.name)!.columns, columns, over, tile)
-    const p = piecesOf(t, over)
+    const p = piecesOf(t, over, rangeOf(t, over))
     const left = leftOf(w, over, p, tile, ld, adds)
     const j = fresh('j')
     const column = axisIndex(j, columns.size)
+    const { from, to } = rangeOf(t, columns) ?? { from: whole(0), to: whole(columns.size) }
+    const panel = tile.vectors * width
     const products = within(
-      [loopFrom(j, columns.size, whole(0), whole(columns.size), tile.vectors * width, 'loop')],
+      [loopFrom(j, columns.size, floorTo(panel, from), to, panel, 'loop')],
       rowTiles(tile.rows, (i) => [
         left.times(
           i,

@@ -10,9 +10,11 @@ import type { Index, Stmt } from '../../kernel/kernel.ts'
 import { dimAlong } from '../../sizes.ts'
 import { buffer, loopFrom, within } from '../../kernel/statements.ts'
 import { lineBuffer } from './packed.ts'
+import type { Mask } from './masks.ts'
 import type { Surroundings } from './panels.ts'
 import { sceneOf } from './rows.ts'
 import { innerOf, type Scene } from './scene.ts'
+import { floorTo, type Range } from './space.ts'
 import { LONGEST, PIECE, sideOf, type Side, type Width } from './tiles.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -34,6 +36,7 @@ export interface Tiling {
   readonly around: Surroundings
   readonly fresh: (base: string) => string
   readonly scratch: (base: string, shape: ReadonlyArray<Dim>) => string
+  readonly mask: Mask | undefined
 }
 
 /** reduced axes that are multiplied at once, or piece by piece */
@@ -95,14 +98,17 @@ export const overOf = (d: NodeOf<'dot'>): Side => {
   )
 }
 
-/** Rows of a tile. Columns that come from far away are read once a tile, so that tiles are larger then; all of about one size. */
-const rowsOf = (g: Group, axis: Axis, width: Width): number => {
+/**
+ * Rows of a tile. Columns that come from far away are read once a tile, so that tiles are larger then; all of about one
+ * size. The fewer they are, the more of a mask they follow.
+ */
+const rowsOf = (g: Group, axis: Axis, width: Width, isMasked: boolean): number => {
   const widest = Math.max(
     1,
     ...g.stages.flatMap((s) => s.results.flatMap((n) => innerOf(g, n).map((d) => nominal(d.size)))),
   )
   const unit = TILES[width][0]![0]
-  const most = unit * (widest >= 2048 ? 11 : 4)
+  const most = unit * (widest >= 2048 ? 11 : isMasked ? 2 : 4)
   const known = literal(axis.size)
   const pieces = known === undefined ? 1 : Math.max(1, Math.ceil(known / most))
   return known === undefined ? most : Math.max(unit, Math.ceil(known / pieces / unit) * unit)
@@ -110,7 +116,7 @@ const rowsOf = (g: Group, axis: Axis, width: Width): number => {
 
 // --------------------------------------------------------------------------------- constructors
 
-export const tilingOf = (group: Group, axis: Axis, width: Width): Tiling => {
+export const tilingOf = (group: Group, axis: Axis, width: Width, mask: Mask | undefined): Tiling => {
   const made = sceneOf(group, width)
   const { fresh, bufferOf } = made.naming
   const scratch = (base: string, shape: ReadonlyArray<Dim>): string => {
@@ -120,14 +126,14 @@ export const tilingOf = (group: Group, axis: Axis, width: Width): Tiling => {
   }
   const names = new Map(group.outer.map((o) => [o.name, fresh(o.name)]))
   const first = axisIndex(fresh(`${axis.name}_0`), axis.size)
-  const size = rowsOf(group, axis, width)
+  const size = rowsOf(group, axis, width, mask !== undefined)
   const known = literal(axis.size)
   const end =
     known !== undefined && known % size === 0
       ? shiftIndex(first, size)
       : minIndex(shiftIndex(first, size), whole(axis.size))
   return {
-    ...{ group, width, axis, size, first, end, names, made, fresh, scratch },
+    ...{ group, width, axis, size, first, end, names, made, fresh, scratch, mask },
     outerAt: new Map(group.outer.map((o) => [o.name, axisIndex(names.get(o.name)!, o.size)])),
     scene: made.scene(undefined, { size, row: (at) => subIndex(at.get(axis.name)!, first) }),
     around: { width, fresh, shapeOf: (b) => bufferOf(b).shape, rowsOf: lineBuffer(made.setLocal, fresh) },
@@ -138,16 +144,24 @@ export const tilingOf = (group: Group, axis: Axis, width: Width): Tiling => {
 export const rowLoop = (t: Tiling, body: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> =>
   within([loopFrom(t.names.get(t.axis.name)!, t.axis.size, t.first, t.end, 1, 'loop')], body)
 
-export const piecesOf = (t: Tiling, over: Side): Pieces => {
+/** What is needed now of a side, where that is less than all. */
+export const rangeOf = (t: Tiling, side: Side): Range | undefined => {
+  const [only, ...more] = side.axes.filter((a) => literal(a.size) !== 1)
+  return only === undefined || more.length > 0 ? undefined : t.made.ranges.get(only.name)
+}
+
+/** The reduced axes in pieces, all of them or what is needed. */
+export const piecesOf = (t: Tiling, over: Side, needed?: Range): Pieces => {
   const k = literal(over.size)
-  if (k !== undefined && k <= LONGEST) return { k0: whole(0), k1: whole(k), longest: k, around: (b) => b, isAll: true }
+  const { from, to } = needed ?? { from: whole(0), to: whole(over.size) }
+  if (k !== undefined && k <= LONGEST) return { k0: from, k1: to, longest: k, around: (b) => b, isAll: true }
   const name = t.fresh('piece')
   const k0 = axisIndex(name, over.size)
   return {
     k0,
-    k1: minIndex(shiftIndex(k0, PIECE), whole(over.size)),
+    k1: minIndex(shiftIndex(k0, PIECE), to),
     longest: PIECE,
-    around: (b) => within([loopFrom(name, over.size, whole(0), whole(over.size), PIECE, 'loop')], b),
+    around: (b) => within([loopFrom(name, over.size, floorTo(t.width, from), to, PIECE, 'loop')], b),
     isAll: false,
   }
 }

@@ -4,7 +4,7 @@
  *     pack what no row depends on; for blocks { pack what the block fixes; for tiles of rows {
  *       multiply the rows by columns into a local; then the rows' other stages, one row after the other } }
  *
- * One operand of every dot has the tile's axis (its rows: `tile-products.ts`), the other has not (its columns:
+ * What a mask leaves empty is left out (`masks.ts`). One operand of every dot has the tile's axis (its rows: `tile-products.ts`), the other has not (its columns:
  * `tile-columns.ts`).
  */
 import { literal } from '../../../dsl/dim.ts'
@@ -16,11 +16,13 @@ import type { Index, Place, Stmt } from '../../kernel/kernel.ts'
 import { namesOf } from '../../sizes.ts'
 import { loopFrom, loopOver, within } from '../../kernel/statements.ts'
 import type { Recipe } from './cells.ts'
+import { maskOf } from './masks.ts'
 import { gatheredColumns } from './packed.ts'
 import { expressionsIn, innerOf } from './scene.ts'
 import { isFreeOf, systemOf } from './solve.ts'
 import { epilogueAt, stagesAt } from './stages.ts'
 import { isTiled, rowLoop, tilingOf, type Tiling } from './tile.ts'
+import { applyMask } from './tile-mask.ts'
 import { columnsIn } from './tile-columns.ts'
 import { productsIn } from './tile-products.ts'
 import type { Width } from './tiles.ts'
@@ -59,8 +61,9 @@ const stagesOf = (
   product: ReturnType<typeof productsIn>,
 ): { readonly body: ReadonlyArray<Stmt>; readonly before: ReadonlyArray<Before> } => {
   const { group, axis, scene, outerAt, first, end, size } = t
+  const check = applyMask(t)
+  const before: Before[] = [check.before]
   const body: Stmt[] = []
-  const before: Before[] = []
   let plain: Stage[] = []
   /** of the next loop over the rows */
   let row: Stmt[] = []
@@ -75,7 +78,16 @@ const stagesOf = (
     scene.later.forEach((home, n) => scene.homes.set(n, home))
     scene.later.clear()
   }
-  for (const stage of group.stages) {
+  const checkRows = (): void => {
+    settle()
+    row.push(...check.ofRow())
+    body.push(...check.start)
+    flush()
+    body.push(...check.settle())
+  }
+  if (check.since === undefined) body.push(...check.settle())
+  else if (check.since < 0) checkRows()
+  for (const [i, stage] of group.stages.entries()) {
     if (stage.kind === 'dot' && isTiled(group, stage, axis.name)) {
       settle()
       const products = stage.accumulators.map((a) => ({ a, ...product(a) }))
@@ -98,6 +110,7 @@ const stagesOf = (
       )
       row.push(...epilogueAt(scene, stage.results, new Map([[stage.solve, system.home(column)]]), outerAt))
     } else plain.push(stage)
+    if (i === check.since) checkRows()
   }
   flush()
   return { body, before }
@@ -105,7 +118,7 @@ const stagesOf = (
 
 /** The kernel of a group of rows with contractions, in tiles along an axis. */
 export const tiledC = (group: Group, axis: Axis, width: Width, isFrozen: (n: Node) => boolean): Recipe => {
-  const t = tilingOf(group, axis, width)
+  const t = tilingOf(group, axis, width, maskOf(group, axis.name))
   const copies = copyColumns(t)
   const columns = columnsIn(t, isFrozen)
   const made = stagesOf(t, productsIn(t, columns.of))
