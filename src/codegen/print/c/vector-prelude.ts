@@ -84,12 +84,22 @@ INLINE int whole(float x) { return x > -1e9f && x < 1e9f ? (int)x : -1; }
 INLINE long clamp(long i, long low, long high) { return i < low ? low : i > high ? high : i; }
 INLINE long least(long a, long b) { return a < b ? a : b; }
 INLINE long floordiv(long a, long n) { return (a >= 0 ? a : a - n + 1) / n; }
-/* e^x = 2^n e^r, r = x - n log 2; two factors so that results below the normal range round once;
-   below -104 it is 0, and not by way of subnormal numbers, which are slow */
+/* what e^x asks of x: at most 89, NaN stays; and 2^n p for whole n, rounded once below the normal range */
+#if W == 16 && defined(__AVX512F__) && !defined(__clang__)
+#define ALL_LANES (unsigned short)-1
+INLINE vf exponent_w(vf x, vi low) { return (vf)__builtin_ia32_minps512_mask(bc(89.0f), x, (vf){0}, ALL_LANES, 4); }
+INLINE vf scale_w(vf p, vf n) { return (vf)__builtin_ia32_scalefps512_mask(p, n, (vf){0}, ALL_LANES, 4); }
+#else
+INLINE vf exponent_w(vf x, vi low) { return pick_w(low, (vf){0}, pick_w((vi)(x > 89.0f), bc(89.0f), x)); }
+INLINE vf scale_w(vf p, vf n) {
+  vi i = __builtin_convertvector(n, vi), h = i >> 1;
+  return p * (vf)((h + 127) << 23) * (vf)((i - h + 127) << 23);
+}
+#endif
+/* e^x = 2^n e^r, r = x - n log 2; below -104 it is 0, and not by way of subnormal numbers, which are slow */
 INLINE vf exp_w(vf x0) {
   vi low = (vi)(x0 < -104.0f);
-  vf x = pick_w(low, (vf){0}, x0);
-  x = pick_w((vi)(x > 89.0f), bc(89.0f), x);
+  vf x = exponent_w(x0, low);
   vf n = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;
   vf r = x - n * 0.693359375f;
   r = r + n * 2.12194440e-4f;
@@ -100,8 +110,7 @@ INLINE vf exp_w(vf x0) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  vi i = __builtin_convertvector(n, vi), h = i >> 1;
-  return pick_w(low, (vf){0}, p * (vf)((h + 127) << 23) * (vf)((i - h + 127) << 23));
+  return pick_w(low, (vf){0}, scale_w(p, n));
 }
 /* x + x^3 P(x^2) near 0, else 1 - 2/(e^2|x| + 1) with the sign of x */
 INLINE vf tanh_w(vf x) {
