@@ -16,6 +16,7 @@ import {
   adapted,
   attended,
   both,
+  decomposedNorm,
   defaultsOf,
   forward,
   gated,
@@ -87,6 +88,7 @@ describe('fusion', () => {
     ['softmax', softened({ token: 'T' }, 'D')],
     ['RMSNorm', normed({ token: 'T' }, 'D')],
     ['LayerNorm', layerNormed({ token: 'T' }, 'D')],
+    ['the norm of a weight and a product of low rank', decomposedNorm(768, 768, 8)],
     ['two products of one operand that meet', gated(768, 2048)],
   ] as const)('%s: 1 kernel', (_, traced) => expect(counts(traced).forward).toBe(1))
 

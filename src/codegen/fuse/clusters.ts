@@ -33,6 +33,10 @@ const freeSize = (n: Node, other: Node): number =>
 const isThin = (n: NodeOf<'dot'>): boolean =>
   Math.min(freeSize(n.args[0]!, n.args[1]!), freeSize(n.args[1]!, n.args[0]!), termsOf(n)) <= THIN
 
+/** short sums, of operands smaller than the result: as cheap to make where they are read as to read; B A of low rank in DoRA's |W + s B A| */
+const isSpread = (n: NodeOf<'dot'>): boolean =>
+  termsOf(n) <= THIN && volume(n) >= volume(n.args[0]!) + volume(n.args[1]!)
+
 const isDot = (n: Node): n is NodeOf<'dot'> => n.op === 'dot'
 
 /** what is asked of a cluster many times */
@@ -172,8 +176,8 @@ export const clustersOf = (roots: ReadonlyMap<Node, Root>, reads: ReadonlyMap<No
     )
       return false
     const sharesEphemeral = [...a.ephemeral].some((n) => b.ephemeral.has(n))
-    if (ephemeral.size === 0 && (dotsOf(a).length > 0 || dotsOf(b).length > 0) && !hasSolve(a) && !hasSolve(b))
-      return false
+    const dots = [...dotsOf(a), ...dotsOf(b)]
+    if (ephemeral.size === 0 && dots.length > 0 && !dots.every(isSpread) && !hasSolve(a) && !hasSolve(b)) return false
     const rows = outerSize(outer)
     const plain = !hasAnchors(a) && !hasAnchors(b)
     for (const { node } of all) {
