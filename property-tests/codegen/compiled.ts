@@ -1,6 +1,8 @@
 /** Kernels of the C target, compiled into one object and run on the oracle's numbers. */
 import { expect } from 'vitest'
 import { simplify } from '../../src/autodiff/simplify.ts'
+import { lettingAlias } from '../../src/codegen/in-place.ts'
+import type { Pair } from '../../src/codegen/kernel/in-place.ts'
 import { keyOfKernel, type Kernel } from '../../src/codegen/kernel/kernel.ts'
 import { judgeAll, partCases, type PartCase } from '../../src/codegen/lockstep.ts'
 import { blockStages } from '../../src/codegen/pipeline.ts'
@@ -41,17 +43,29 @@ export const compiledCases = (
   }))
 }
 
-/** all kernels in one object, each run on its own case; answers the results of each */
+/** each operand and each result once, the first pairs first */
+export const onceEach = (pairs: ReadonlyArray<Pair>): ReadonlyArray<Pair> =>
+  pairs.reduce<ReadonlyArray<Pair>>(
+    (kept, p) => (kept.some((q) => q.operand === p.operand || q.result === p.result) ? kept : [...kept, p]),
+    [],
+  )
+
+/**
+ * All kernels in one object, each run on its own case; answers the results of each. `inPlace`: results that lie where an
+ * operand does.
+ */
 export const runAll = (
   all: ReadonlyArray<Case>,
   width: Width,
   threads = 1,
+  inPlace: (k: Kernel) => ReadonlyArray<Pair> = () => [],
 ): ReadonlyArray<ReadonlyArray<Float32Array>> => {
   const kernels: Kernel[] = []
   const numbers = new Map<string, number>()
   const numberOf = (k: Kernel): number => {
     const key = keyOfKernel(k)
-    if (!numbers.has(key)) numbers.set(key, kernels.push(k) - 1)
+    if (!numbers.has(key))
+      numbers.set(key, kernels.push(lettingAlias(k, new Set(inPlace(k).flatMap((p) => [p.operand, p.result])))) - 1)
     return numbers.get(key)!
   }
   for (const { case: c } of all) {
@@ -63,7 +77,11 @@ export const runAll = (
     const valueOf = (n: Node): Float32Array => Float32Array.from(inputs[part.args.indexOf(n)]!)
     const fill = (k: Kernel, given: ReadonlyArray<Float32Array>): ReadonlyArray<Float32Array> => {
       // NaN where nothing is written
-      const made = k.outputs.map((b) => new Float32Array(b.shape.reduce((n, d) => n * sizeAt(d, sizes), 1)).fill(NaN))
+      const made = k.outputs.map((b) => {
+        const pair = inPlace(k).find((p) => p.result === b.name)
+        if (pair !== undefined) return given[k.params.findIndex((p) => p.name === pair.operand)]!
+        return new Float32Array(b.shape.reduce((n, d) => n * sizeAt(d, sizes), 1)).fill(NaN)
+      })
       const launch = { kernel: numberOf(k), buffers: [...given, ...made].map(addressOf) }
       loaded.bind([launch], sizes, threads).run()
       expect(given.length).toBe(k.params.length)

@@ -7,12 +7,14 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { simplify } from '../../src/autodiff/simplify.ts'
 import { blockStages } from '../../src/codegen/pipeline.ts'
+import { alikeIn, legalInPlace, type Pair } from '../../src/codegen/kernel/in-place.ts'
+import type { Kernel } from '../../src/codegen/kernel/kernel.ts'
 import type { Width } from '../../src/codegen/recipes/c/index.ts'
 import { findCompiler, widestVectors } from '../../src/codegen/runtime/c.ts'
 import type { Sizes } from '../../src/dsl/dim.ts'
 import { randomGraph } from '../codegen-graphs.ts'
 import { seed } from '../seed.ts'
-import { compiledCases, proveCompiled, runAll, type Case } from './compiled.ts'
+import { compiledCases, onceEach, proveCompiled, runAll, type Case } from './compiled.ts'
 import { inputsFor, zoo } from './zoo.ts'
 
 const hasCompiler = E.isRight(findCompiler())
@@ -38,6 +40,9 @@ const zooCases = (width: Width, names?: ReadonlyArray<string>): ReadonlyArray<Ca
       sizesOf(a.sizes).flatMap((s) => compiledCases(a.name, a.program, s, inputsFor(a.program, s, 1, a.ids), width)),
     )
 
+const bits = (all: ReturnType<typeof runAll>): ReadonlyArray<ReadonlyArray<Uint32Array>> =>
+  all.map((k) => k.map((x) => new Uint32Array(x.buffer)))
+
 describe.runIf(hasCompiler)('compiled kernels', () => {
   test('the zoo, within the bounds of f32', () => {
     const width = widestVectors()
@@ -59,9 +64,31 @@ describe.runIf(hasCompiler)('compiled kernels', () => {
     const width = widestVectors()
     const all = zooCases(width, ['llama-adapter', 'hra', 'loss', 'step with lora'])
     const [one, three] = [runAll(all, width, 1), runAll(all, width, 3)]
-    const bits = (r: typeof one): ReadonlyArray<ReadonlyArray<Uint32Array>> =>
-      r.map((k) => k.map((x) => new Uint32Array(x.buffer)))
     expect(bits(three)).toEqual(bits(one))
+  }, 120_000)
+
+  test('results in the place of operands, by one thread and by three', () => {
+    const width = widestVectors()
+    const names = ['hra', 'oft', 'llama-adapter', 'softmax', 'rms-norm', 'step with lora']
+    const all = zooCases(width, names).filter(({ case: c }) => alikeIn(c.part.kernel).length > 0)
+    const allowed = (k: Kernel): ReadonlyArray<Pair> => onceEach(legalInPlace(k))
+    const some = all.filter(({ case: c }) => allowed(c.part.kernel).length > 0)
+    expect(some.length).toBeGreaterThan(30)
+    const apart = bits(runAll(some, width))
+    for (const threads of [1, 3]) expect(bits(runAll(some, width, threads, allowed))).toEqual(apart)
+
+    // and pairs that are refused are seen to be wrong here, too
+    const refused = (k: Kernel): ReadonlyArray<Pair> => {
+      const legal = legalInPlace(k)
+      return onceEach(alikeIn(k).filter((p) => !legal.some((q) => q.operand === p.operand && q.result === p.result)))
+    }
+    const others = all.filter(({ case: c }) => refused(c.part.kernel).length > 0)
+    const [good, bad] = [bits(runAll(others, width)), bits(runAll(others, width, 1, refused))]
+    const wrong = others.filter((_, i) => JSON.stringify(good[i]!.map(String)) !== JSON.stringify(bad[i]!.map(String)))
+    console.log(
+      `in place: ${String(some.length)} runs the same; refused: ${String(wrong.length)} of ${String(others.length)} wrong`,
+    )
+    expect(wrong.length).toBeGreaterThan(0.5 * others.length)
   }, 120_000)
 
   test('random graphs', () => {

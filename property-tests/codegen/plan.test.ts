@@ -6,7 +6,9 @@ import * as E from 'fp-ts/lib/Either.js'
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { simplify } from '../../src/autodiff/simplify.ts'
-import { leastArena, overlapInTime } from '../../src/codegen/arena.ts'
+import { leastArena } from '../../src/codegen/arena.ts'
+import { sharedLives, takesOf, type Run } from '../../src/codegen/in-place.ts'
+import type { Pair } from '../../src/codegen/kernel/in-place.ts'
 import { originOf } from '../../src/codegen/fuse/alias.ts'
 import { runKernel, showReport } from '../../src/codegen/kernel/interpret.ts'
 import { judgeAll } from '../../src/codegen/lockstep.ts'
@@ -21,6 +23,8 @@ import { layOut } from '../../src/dsl/value.ts'
 import { randomGraph } from '../codegen-graphs.ts'
 import { seed } from '../seed.ts'
 import { buffersFor, madeFor, partCasesOf, type Target } from './parts.ts'
+import { randomChain } from './chains.ts'
+import { misplacedIn } from './places.ts'
 import { get, inputsFor, steps, zoo, type Animal } from './zoo.ts'
 
 // ---------------------------------------------------------------------- a plan in one memory
@@ -28,7 +32,10 @@ import { get, inputsFor, steps, zoo, type Animal } from './zoo.ts'
 const boundTo = (p: Program, sizes: Sizes): Program =>
   bindSizes(p, Object.fromEntries(Object.entries(sizes).map(([k, n]) => [k, dim(n)])))
 
-/** every kernel in order, each on what the ones before it left; by output, what none of inputs or numbers already is */
+/**
+ * Every kernel in order, each on what the ones before it left, results in the place of operands where they may be; by
+ * output, what none of inputs or numbers already is.
+ */
 const runPlan = (animal: Animal, target: Target, sizes: Sizes, inputs: Values): ReadonlyMap<string, Float64Array> => {
   const { split, made, program } = madeFor(animal, target, sizes)
   const random = split.random.outputs.length === 0 ? {} : get(evaluate(boundTo(split.random, sizes), inputs)).outputs
@@ -39,14 +46,31 @@ const runPlan = (animal: Animal, target: Target, sizes: Sizes, inputs: Values): 
     if (found === undefined) throw new Error(`#${String(n.id)} ${n.op} is read before it is made`)
     return found
   }
-  for (const { kernel, given: args, results } of made) {
+  const kept = new Set(program.outputs.map((o) => originOf(o.node)))
+  const runs = made.map(({ kernel, given: args, results }): Run => ({
+    ...{ kernel, results },
+    args: args.map((a) => (a.kind === 'node' ? a.node : undefined)),
+  }))
+  const takes = takesOf(
+    runs.map((r) => [r]),
+    (n) => kept.has(n),
+  )
+  tally.inPlace += takes.size
+  made.forEach(({ kernel, given: args, results }, i) => {
+    const pairs = results.flatMap((n, j): ReadonlyArray<Pair> => {
+      const operand = takes.get(n)
+      if (operand === undefined) return []
+      return [{ operand: kernel.params[runs[i]!.args.indexOf(operand)]!.name, result: kernel.outputs[j]!.name }]
+    })
     const read = args.map((a) =>
       a.kind === 'node' ? valueOf(a.node) : runKernel(a.packed.kernel, a.packed.args.map(valueOf), sizes).outputs[0]!,
     )
-    const { outputs, reports } = runKernel(kernel, read, sizes)
+    const { outputs, reports } = runKernel(kernel, read, sizes, undefined, pairs)
     expect(reports.map(showReport), kernel.name).toEqual([])
-    results.forEach((n, i) => memory.set(n, outputs[i]!))
-  }
+    // what an operand held is gone
+    results.forEach((n) => takes.has(n) && memory.delete(takes.get(n)!))
+    results.forEach((n, j) => memory.set(n, outputs[j]!))
+  })
   return new Map(
     program.outputs.flatMap(({ name, node }) => {
       const n = originOf(node)
@@ -74,7 +98,7 @@ const expectMeaning = (animal: Animal, target: Target, sizes: Sizes, inputs: Val
   }
 }
 
-const tally = { kernels: 0, undecided: 0 }
+const tally = { kernels: 0, undecided: 0, inPlace: 0 }
 
 const expectKernels = (animal: Animal, target: Target, inputs: Values): void => {
   for (const c of partCasesOf(animal, target, {}, inputs)) {
@@ -101,6 +125,19 @@ describe.each(['c', 'cuda'] as const)('for %s', (target) => {
     )
   })
 
+  test('random chains of layers: the plan, results in the place of operands', { timeout: 300_000 }, () => {
+    const before = tally.inPlace
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 1e9 }), fc.integer({ min: 6, max: 16 }), (s, length) => {
+        const { program, inputs } = randomChain(s, length)
+        expectMeaning({ name: program.name, program, sizes: [{}], large: [], ids: 4 }, target, {}, inputs)
+      }),
+      { numRuns: 40, seed },
+    )
+    console.log(`${target}: 40 chains, ${String(tally.inPlace - before)} results in place`)
+    expect(tally.inPlace - before).toBeGreaterThan(20)
+  })
+
   test.each(zoo.map((a) => [a.name, a] as const))('the plan of %s', { timeout: 100_000 }, (_, animal) => {
     const sizes = animal.sizes[0]!
     expectMeaning(animal, target, sizes, inputsFor(animal.program, sizes, 4, animal.ids))
@@ -124,17 +161,40 @@ describe('the arena', () => {
     const results = new Set(fused.program.outputs.map((o) => originOf(o.node)))
     const sizeOf = (n: Node): number => E.getOrElse(() => NaN)(evalDim(elementsOf(n), larger))
     const lived = livesOf(schedule, (n) => results.has(n), sizeOf)
-    const { offsets, size } = placeValues(lived, schedule.takes)
-    const meet = lived.flatMap((a, i) =>
-      lived.slice(0, i).filter((b) => {
-        const [x, y] = [offsets.get(a.node)!, offsets.get(b.node)!]
-        return overlapInTime(a.life, b.life) && x < y + b.life.size && y < x + a.life.size
-      }),
+    const places = placeValues(lived, schedule.takes)
+    expect(misplacedIn(schedule, lived, places)).toEqual([])
+    const { size } = places
+    // a place is alive from its first value's writer to its last one's reader: no plan with these launches needs less
+    const least = leastArena(sharedLives(lived, schedule.takes).map((s) => s.life))
+    const apart = placeValues(lived, new Map()).size
+    console.log(
+      `arena ${String(size)} floats, ${(size / Math.max(1, least)).toFixed(3)} of what lives at once; ${String(schedule.takes.size)} of ${String(lived.length)} values in place, without it ${String(apart)}`,
     )
-    expect(meet).toEqual([])
-    for (const l of lived) expect(offsets.get(l.node)! + l.life.size).toBeLessThanOrEqual(size)
-    const least = leastArena(lived.map((l) => l.life))
-    console.log(`arena ${String(size)} floats, ${(size / Math.max(1, least)).toFixed(3)} of what lives at once`)
     expect(size).toBeLessThanOrEqual(1.2 * least)
+    expect(size).toBeLessThanOrEqual(apart)
+  })
+
+  test('a result in a place that it may not take is seen', () => {
+    const { program } = zoo.find((a) => a.name === 'step with lora')!
+    const { fused } = get(blockStages(program, 'c', {}, simplify))
+    const schedule = scheduleOf(fused, { width: 8, isFrozen: () => false })
+    const results = new Set(fused.program.outputs.map((o) => originOf(o.node)))
+    const sizeOf = (n: Node): number => E.getOrElse(() => NaN)(evalDim(elementsOf(n), {}))
+    const lived = livesOf(schedule, (n) => results.has(n), sizeOf)
+    expect(schedule.takes.size).toBeGreaterThan(2)
+    /** each value that lives on in the place of each other of its size: all that are wrong are found */
+    let [wrong, right] = [0, 0]
+    for (const a of lived)
+      for (const b of lived) {
+        if (a === b || a.life.size !== b.life.size || a.life.from >= b.life.from || a.life.to < b.life.from) continue
+        const found = misplacedIn(schedule, lived, placeValues(lived, new Map([[b.node, a.node]]))).length > 0
+        if (schedule.takes.get(b.node) === a.node) {
+          right += 1
+          expect(found, `#${String(b.node.id)} for #${String(a.node.id)}`).toBe(false)
+        } else if (found) wrong += 1
+      }
+    console.log(`${String(right)} in place as planned, ${String(wrong)} others seen to be wrong`)
+    expect(right).toBe(schedule.takes.size)
+    expect(wrong).toBeGreaterThan(20)
   })
 })

@@ -1,5 +1,5 @@
 /**
- * Where temporaries lie: one block of memory, offsets by first fit. Two buffers share a place only where the last reader
+ * Where temporaries lie: one block of memory, offsets by best fit. Two buffers share a place only where the last reader
  * of one comes before the writer of the other, or where the one takes the place of the other: those are one buffer here,
  * alive from the first's writer to the last's reader.
  */
@@ -22,35 +22,59 @@ export const aligned = (n: number): number => Math.ceil(n / LINE) * LINE
 /** Lives at the same time: a launch's output never lies where one of its inputs does. */
 export const overlapInTime = (a: Life, b: Life): boolean => a.from <= b.to && b.from <= a.to
 
-/** The lowest place for each buffer, in this order, that no buffer alive at the same time has. */
-const firstFit = (lives: ReadonlyArray<Life>, order: ReadonlyArray<number>): Arena => {
+/** Each buffer, in this order, into the smallest gap that holds it between those alive at the same time, else behind them. */
+const fitted = (lives: ReadonlyArray<Life>, order: ReadonlyArray<number>): Arena => {
   const offsets = new Array<number>(lives.length).fill(0)
-  /** by offset */
-  const placed: number[] = []
-  let size = 0
+  // of those that have a place, by offset: n^2 steps in all, so that they are plain numbers
+  const [start, end, from, to] = [0, 1, 2, 3].map(() => new Float64Array(lives.length)) as [
+    Float64Array,
+    Float64Array,
+    Float64Array,
+    Float64Array,
+  ]
+  let [placed, size] = [0, 0]
   for (const i of order) {
     const own = lives[i]!
-    let at = 0
-    for (const j of placed) {
-      if (!overlapInTime(own, lives[j]!)) continue
-      if (at + own.size <= offsets[j]!) break
-      at = Math.max(at, offsets[j]! + aligned(lives[j]!.size))
+    let [at, best, room] = [0, -1, Infinity]
+    for (let n = 0; n < placed; n++) {
+      if (from[n]! > own.to || own.from > to[n]!) continue
+      const gap = start[n]! - at
+      if (own.size <= gap && gap < room) [best, room] = [at, gap]
+      if (end[n]! > at) at = end[n]!
     }
-    offsets[i] = at
-    const next = placed.findIndex((j) => offsets[j]! > at)
-    placed.splice(next < 0 ? placed.length : next, 0, i)
-    size = Math.max(size, at + aligned(own.size))
+    const chosen = best < 0 ? at : best
+    let next = placed
+    while (next > 0 && start[next - 1]! > chosen) next--
+    for (const column of [start, end, from, to]) column.copyWithin(next + 1, next, placed)
+    start[next] = offsets[i] = chosen
+    end[next] = chosen + aligned(own.size)
+    from[next] = own.from
+    to[next] = own.to
+    placed += 1
+    size = Math.max(size, end[next]!)
   }
   return { offsets, size }
 }
 
-/** First fit in order of birth, and in order of size, large ones first: whichever needs less. */
+/** what goes first: the earlier, the larger, what is large for long, what lives long */
+const orders: ReadonlyArray<(a: Life, b: Life) => number> = [
+  (a, b) => a.from - b.from || b.size - a.size,
+  (a, b) => b.size - a.size || b.to - b.from - (a.to - a.from),
+  (a, b) => b.size * (b.to - b.from + 1) - a.size * (a.to - a.from + 1),
+  (a, b) => b.to - b.from - (a.to - a.from) || b.size - a.size,
+]
+
+/** The least of what four orders make of it. */
 export const placeInArena = (lives: ReadonlyArray<Life>): Arena => {
-  const byBirth = (i: number, j: number): number => lives[i]!.from - lives[j]!.from || lives[j]!.size - lives[i]!.size
-  const bySize = (i: number, j: number): number => lives[j]!.size - lives[i]!.size || lives[i]!.from - lives[j]!.from
   const all = lives.map((_, i) => i)
-  const [born, large] = [byBirth, bySize].map((by) => firstFit(lives, [...all].sort(by))) as [Arena, Arena]
-  return large.size < born.size ? large : born
+  return orders
+    .map((by) =>
+      fitted(
+        lives,
+        [...all].sort((i, j) => by(lives[i]!, lives[j]!)),
+      ),
+    )
+    .reduce((best, a) => (a.size < best.size ? a : best))
 }
 
 /** The most that lives at once: no arena is smaller. */
