@@ -1,6 +1,6 @@
 /** The cache of compiled kernels: several processes at once, an object that is there already, a folder that cannot be written. */
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -43,5 +43,12 @@ describeC('the cache of compiled kernels', () => {
   test('where the folder cannot be made, another one is taken', async () => {
     writeFileSync(join(cache, 'scion'), 'not a folder')
     expect(await run(cache, 0)).toBe('1 4 9 16 25')
+  }, 60_000)
+
+  test('a folder that others may write to is not used', async () => {
+    mkdirSync(join(cache, 'scion'))
+    chmodSync(join(cache, 'scion'), 0o777)
+    expect(await run(cache, 0)).toBe('1 4 9 16 25')
+    expect(objects()).toEqual([])
   }, 60_000)
 })

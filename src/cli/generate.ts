@@ -72,17 +72,18 @@ const speak =
     const stream = streamer(tokenizer.right, (text) => {
       if (!quiet) terminal.out.write(text)
     })
-    stream.push(ids)
     const made = await generate(
       speaker,
       prompt.right,
       count,
       { temperature, topP, seed: from },
       {
+        // what computes is said before the text begins, which may be on the same terminal
         onReady: (r) => {
           teller.onReady(r)
           if (r.rereads !== undefined)
             terminal.err.write(`the text is read again for every token, which is slower: ${r.rereads}\n`)
+          stream.push(ids)
         },
         onToken: (id) => {
           ids.push(id)

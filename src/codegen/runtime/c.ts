@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
@@ -109,14 +109,21 @@ const cacheFolder = (): string => {
   return join(base === undefined || base === '' ? join(homedir(), '.cache') : base, 'scion')
 }
 
+/** A folder of this user's that nobody else may write to: objects in it are loaded without another look. */
+const ownFolder = (path: string): string => {
+  mkdirSync(path, { recursive: true, mode: 0o700 })
+  const { uid, mode } = statSync(path)
+  const user = process.getuid?.()
+  if (user !== undefined && (uid !== user || (mode & 0o022) !== 0))
+    throw new Error(`${path} belongs to, or is open to, other users`)
+  return path
+}
+
 const usableFolder = (): string => {
   try {
-    mkdirSync(cacheFolder(), { recursive: true, mode: 0o700 })
-    return cacheFolder()
+    return ownFolder(cacheFolder())
   } catch {
-    const own = join(tmpdir(), `scion-${String(process.getuid?.() ?? 'user')}`)
-    mkdirSync(own, { recursive: true, mode: 0o700 })
-    return own
+    return ownFolder(join(tmpdir(), `scion-${String(process.getuid?.() ?? 'user')}`))
   }
 }
 
