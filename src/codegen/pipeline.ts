@@ -19,7 +19,7 @@
  * cluster   which nodes get a buffer, and why
  * fuse      which values are computed together, which are stored, which are computed again (see `fuse.ts`)
  * recipe    a group as loops, tiles and blocks, for one target
- * plan      a layout for every buffer, a kernel for every cluster
+ * plan      a layout for every buffer, a kernel for every cluster; on c and cuda places in one memory (`schedule.ts`, `plan.ts`)
  * print     one source a kernel; equal kernels have equal sources
  */
 import * as E from 'fp-ts/lib/Either.js'
