@@ -101,3 +101,20 @@ describe('an axis more is a run more: vmap needs no transform', () => {
     })
   })
 })
+
+describe('gather', () => {
+  const input = (name: string, axes: ReadonlyArray<string>, dtype: 'f32' | 'i32' = 'f32'): Node =>
+    kit.input(
+      name,
+      axes.map((a) => ({ name: a, size: dim(2) })),
+      dtype,
+    )
+  test.each([
+    ['row', ['row', 'in'], ['token'], ['token', 'in']],
+    ['pair', ['block', 'pair'], ['i', 'j'], ['block', 'i', 'j']],
+    ['v', ['a', 'v', 'b'], ['t', 'a'], ['a', 't', 'b']],
+  ])("the ids' own axes stand where %s was", (axis, table, ids, order) => {
+    const y = kit.gather(input('table', table), input('ids', ids, 'i32'), axis)
+    expect(y.type.dims.map((d) => d.name)).toEqual(order)
+  })
+})

@@ -47,7 +47,7 @@ const pairNumber = (b: number): Tensor<'i' | 'j', 'i32'> => {
   const [i, j, k] = [iota('i', b), iota('j', b), iota('k', b)]
   const rowLength = pipe(k, neg, add(b - 1))
   const before = pipe(rowLength, where(pipe(k, compare('lt')(i)), 0), sum('k'))
-  return pipe(before, add(j), sub(i), sub(1), where(pipe(j, compare('gt')(i)), -1))
+  return pipe(before, add(j), sub(i), sub(1), where(pipe(i, compare('lt')(j)), -1))
 }
 
 /**

@@ -21,6 +21,13 @@ const gathered = (table: Value, ids: Value, axis: string, out: ConcreteDims): Fl
   })
 }
 
+/** The result's order: the table's axes, and where `axis` was, the axes that only the ids have */
+const inPlaceOf = (axis: string, table: Dims, ids: Dims, all: Dims): Dims => {
+  const own = ids.filter((d) => !table.some((e) => e.name === d.name))
+  const order = table.flatMap((d) => (d.name === axis ? own : [d])).map((d) => d.name)
+  return order.map((name) => all.find((d) => d.name === name)!)
+}
+
 export const gather: Primitive<'gather'> = {
   doc: 'table[ids] along an axis: sum_v [ids = v] table[v]; zero where an id is outside. Shared axes are batch axes',
   type: ([table, ids], { axis }) => {
@@ -30,10 +37,9 @@ export const gather: Primitive<'gather'> = {
       hasAxis(ids, axis)
         ? E.left(misuse(`ids without axis '${axis}'`, axisNames(ids).join(', '), `rename it`))
         : E.map((dims: Dims) => ({ dims, dtype: table.dtype }))(
-            unite([
-              { dims: [...ids.dims], dtype: ids.dtype },
-              { ...table, dims: without(table.dims, [axis]) },
-            ]),
+            E.map((all: Dims) => inPlaceOf(axis, table.dims, ids.dims, all))(
+              unite([ids, { ...table, dims: without(table.dims, [axis]) }]),
+            ),
           ),
     )(findAxis(table, axis))
   },
