@@ -52,9 +52,30 @@ export const showPlan = ({ schedule, offsets, size }: Plan): string => {
   ].join('\n')
 }
 
+/** places of one launch that meet: a result with what another call, or the same one, has */
+const meetings = (
+  calls: ReadonlyArray<Call>,
+  rangeOf: (n: Node) => readonly [number, number] | undefined,
+): ReadonlyArray<{ readonly call: Call; readonly result: Node; readonly with: Node; readonly by: Call }> =>
+  calls.flatMap((call) =>
+    call.results.flatMap((result) =>
+      calls.flatMap((by) =>
+        [...by.args.flatMap((a) => (a.kind === 'node' ? [a.node] : [])), ...by.results]
+          .filter((n) => n !== result)
+          .flatMap((n) => {
+            const [a, b] = [rangeOf(result), rangeOf(n)]
+            return a === undefined || b === undefined || a[0] >= b[1] || b[0] >= a[1]
+              ? []
+              : [{ call, result, with: n, by }]
+          }),
+      ),
+    ),
+  )
+
 /**
  * In f64; `sizes` of the symbols, `given` for what no launch makes. Memory that nothing was written to yet is NaN; a value
- * is read as what lies in its place then, whoever wrote it.
+ * is read as what lies in its place then, whoever wrote it. A result that lies exactly where an operand of its call does
+ * overwrites it as the kernel goes; other places that meet within a launch are reported.
  */
 export const runPlan = (
   { schedule, offsets, size }: Plan,
@@ -65,9 +86,13 @@ export const runPlan = (
   const arena = new Float64Array(size).fill(NaN)
   const results = new Map<Node, Float64Array>()
   const reports: string[] = []
-  const valueOf = (n: Node): Float64Array => {
+  const rangeOf = (n: Node): readonly [number, number] | undefined => {
     const at = offsets.get(n)
-    return at === undefined ? (results.get(n) ?? given(n)) : arena.slice(at, at + sizeOf(n))
+    return at === undefined ? undefined : [at, at + sizeOf(n)]
+  }
+  const valueOf = (n: Node): Float64Array => {
+    const range = rangeOf(n)
+    return range === undefined ? (results.get(n) ?? given(n)) : arena.slice(...range)
   }
   const run = (kernel: number, args: ReadonlyArray<Float64Array>, inPlace: ReadonlyArray<Pair>) => {
     const k = schedule.kernels[kernel]!
@@ -78,22 +103,24 @@ export const runPlan = (
   const panels = new Map(
     schedule.packed.map(({ packed, kernel }) => [packed.key, run(kernel, packed.args.map(valueOf), [])[0]!]),
   )
-  const pairsOf = ({ kernel, args, results: made }: Call): ReadonlyArray<Pair> => {
-    const { params, outputs } = schedule.kernels[kernel]!
-    return made.flatMap((n, j): ReadonlyArray<Pair> => {
-      const operand = schedule.takes.get(n)
-      const i = args.findIndex((a) => a.kind === 'node' && a.node === operand)
-      return operand === undefined || i < 0 ? [] : [{ operand: params[i]!.name, result: outputs[j]!.name }]
-    })
-  }
-  for (const call of schedule.launches.flat()) {
-    const args = call.args.map((a) => (a.kind === 'node' ? valueOf(a.node) : panels.get(a.packed.key)!))
-    run(call.kernel, args, pairsOf(call)).forEach((data, i) => {
-      const n = call.results[i]!
-      const at = offsets.get(n)
-      if (at === undefined) results.set(n, data)
-      else arena.set(data, at)
-    })
+  for (const calls of schedule.launches) {
+    const inPlace = new Map<Call, Pair[]>(calls.map((c) => [c, []]))
+    for (const { call, result, with: other, by } of meetings(calls, rangeOf)) {
+      const { params, outputs } = schedule.kernels[call.kernel]!
+      const at = call.args.flatMap((a, i) => (a.kind === 'node' && a.node === other ? [i] : []))
+      if (call === by && at.length === 1 && String(rangeOf(result)) === String(rangeOf(other)))
+        inPlace.get(call)!.push({ operand: params[at[0]!]!.name, result: outputs[call.results.indexOf(result)]!.name })
+      else reports.push(`${label(result)} lies across ${label(other)} in one launch`)
+    }
+    for (const call of calls) {
+      const args = call.args.map((a) => (a.kind === 'node' ? valueOf(a.node) : panels.get(a.packed.key)!))
+      run(call.kernel, args, inPlace.get(call)!).forEach((data, i) => {
+        const n = call.results[i]!
+        const range = rangeOf(n)
+        if (range === undefined) results.set(n, data)
+        else arena.set(data, range[0])
+      })
+    }
   }
   return { results, reports }
 }
