@@ -10,9 +10,8 @@
  */
 import { dim, literal, subDim, type Dim } from '../../../dsl/dim.ts'
 import type { Node } from '../../../dsl/node.ts'
-import { addIndex, axisIndex, flatten, minIndex, scaleIndex, shiftIndex, subIndex, whole } from '../../kernel/affine.ts'
+import { axisIndex, flatten, minIndex, shiftIndex, subIndex, whole } from '../../kernel/affine.ts'
 import { expressions, number } from '../../kernel/expression.ts'
-import { nominal } from '../../fuse/costs.ts'
 import type { Group } from '../../fuse/group.ts'
 import type { Expr, Index, Kernel, Place, Stmt } from '../../kernel/kernel.ts'
 import { ownBufferOf } from '../../kernel/layout.ts'
@@ -24,21 +23,17 @@ import {
   isZero,
   leavesOf,
   operandsOf,
-  panelAt,
-  panelSize,
   pieceOf,
-  prepare,
   scaled,
-  splitOf,
   unmerged,
-  valueOf,
   workshop,
   type Argument,
   type Operand,
   type Pieces,
 } from './operands.ts'
-import { linearRead, mmaCall, mmaSplitCalls, packPanel, strideAlong, vectors } from './panels.ts'
-import { cutContraction, isLong, PIECE, roomOf, type Cut, type Machine, type Side, type Width } from './tiles.ts'
+import { mmaCall, mmaRowsCall, mmaSplitCalls, strideAlong, vectors } from './panels.ts'
+import { sourcesOf, type Source, type Stepped } from './sources.ts'
+import { cutContraction, isLong, roomOf, type Cut, type Machine, type Side, type Width } from './tiles.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -113,7 +108,23 @@ export const contractionC = (group: Group, { width, isFrozen, ...machine }: Opti
   const rowsEnd = endOf(m0, block.rows, rows.size)
   const columnsEnd = endOf(n0, block.columns, columns.size)
   group.stored.forEach((r, k) => w.outputs.push(ownBufferOf(r, group.stored.length === 1 ? 'out' : `out${String(k)}`)))
-  const inPlace = isKept || runs.length === 0 ? undefined : placeOf(group.stored, cut, wide)
+  /**
+   * Rows outside, columns inside: a panel of columns that does not stay in the first-level cache beside one of rows
+   * is better streamed against a panel of rows that does, where all columns stay in the second level.
+   */
+  const depth = Math.max(0, ...runs.map((r) => roomOf(tile, literal(r.over.size) ?? Infinity)))
+  const { first, second } = tile.isSplit === true ? SPLIT_STAYS : STAYS
+  const isRowsFirst = !isKept && wide * depth > first && block.columns * depth <= second
+
+  const isNothing = group.stored.every((r) => r.type.dims.some((d) => isZero(d.size)))
+  const begin = { rows: m0, columns: n0 }
+  const { of: sourceOf, areLines } = sourcesOf(
+    isNothing ? [] : runs.flatMap((r) => r.steps.flatMap((s) => [s.rows, s.columns])),
+    { width, cut, w, isBuffer, isConstant, isKept, isRowsFirst, begin },
+  )
+
+  // ---- accumulators
+  const inPlace = isNothing || isKept || runs.length === 0 ? undefined : placeOf(group.stored, cut, wide, areLines)
   const accs = cut.accumulators.map(() =>
     inPlace !== undefined
       ? 'out'
@@ -125,71 +136,6 @@ export const contractionC = (group: Group, { width, isFrozen, ...machine }: Opti
     buffer: accs[a]!,
     at: isKept ? [subIndex(m, m0), subIndex(n, n0)] : [subIndex(m, i), subIndex(n, j)],
   })
-
-  /**
-   * Rows outside, columns inside: a panel of columns that does not stay in the first-level cache beside one of rows
-   * is better streamed against a panel of rows that does, where all columns stay in the second level.
-   */
-  const depth = Math.max(0, ...runs.map((r) => roomOf(tile, literal(r.over.size) ?? Infinity)))
-  const { first, second } = tile.isSplit === true ? SPLIT_STAYS : STAYS
-  const isRowsFirst = !isKept && wide * depth > first && block.columns * depth <= second
-
-  // ---- operands
-  interface Source {
-    readonly operand: Operand
-    /** packs the panel of this piece into scratch */
-    readonly pack: (first: Index, p: Pieces) => ReadonlyArray<Stmt>
-    readonly panel: (first: Index, p: Pieces) => { readonly place: Place; readonly step: Index }
-    /** read as it is, where the panel is whole */
-    readonly direct?: (first: Index, p: Pieces) => { readonly place: Place; readonly step: Index }
-  }
-  const sources = new Map<string, Source>()
-  const sourceOf = (o: Operand): Source => {
-    const known = sources.get(o.key)
-    if (known !== undefined) return known
-    const size = panelSize(o, cut, width)
-    const side = o.side === 'rows' ? rows : columns
-    const isFixed = isConstant(o.node) && (o.factor?.node === undefined || isConstant(o.factor.node))
-    const made = ((): Source => {
-      if (isFixed && leavesOf(o.node, isBuffer).length > 0) {
-        const packed = prepare(o, cut, width, isBuffer)
-        const name = w.packedBuffer(packed)
-        const own = cut.batch.flatMap((a, i) =>
-          o.node.type.dims.some((d) => d.name === a.name) ? [axisIndex(`b${String(i)}`, a.size)] : [],
-        )
-        const place = (first: Index, p: Pieces): Place => ({
-          buffer: name,
-          at: [...own, panelAt(o, cut, size, first, p.k0)],
-        })
-        return { operand: o, pack: () => [], panel: (f, p) => ({ place: place(f, p), step: whole(size) }) }
-      }
-      const longest = isKept ? PIECE : literal(o.over.size)!
-      const room = roomOf(tile, longest)
-      const isWhole = (o.side === 'columns') === isRowsFirst
-      const count = !isWhole ? size : o.side === 'rows' ? block.rows : block.columns
-      const name = w.scratch(o.side === 'rows' ? 'left' : 'right', [dim(count * room)])
-      const start = (first: Index): Index =>
-        isWhole ? scaleIndex(room, subIndex(first, o.side === 'rows' ? m0 : n0)) : whole(0)
-      const value = valueOf(o, cut, w)
-      const pack: Source['pack'] = (first, p) =>
-        shareWork(
-          packPanel(w.around, {
-            ...{ to: (i) => ({ buffer: name, at: [addIndex(start(first), i)] }), size, first },
-            ...{ extent: side.size, over: o.over, value, k0: p.k0, k1: p.k1, longest, ...splitOf(o, cut, w) },
-          }),
-        )
-      const panel: Source['panel'] = (first) => ({ place: { buffer: name, at: [start(first)] }, step: whole(size) })
-      const linear =
-        o.side === 'columns' && tile.isSplit !== true && nominal(rows.size) <= 2 * tile.rows
-          ? linearRead({ value, extent: side.size, over: o.over }, w.around.shapeOf)
-          : undefined
-      return linear?.i.key === '1'
-        ? { operand: o, pack, panel, direct: (f, p) => ({ place: linear.place(f, p.k0), step: whole(linear.k) }) }
-        : { operand: o, pack, panel }
-    })()
-    sources.set(o.key, made)
-    return made
-  }
 
   // ---- tiles
   const rowTiles = (body: (i: Index) => ReadonlyArray<Stmt>): ReadonlyArray<Stmt> => {
@@ -235,8 +181,20 @@ export const contractionC = (group: Group, { width, isFrozen, ...machine }: Opti
       }
       return steps.flatMap(({ isFirst, p, ...s }) => {
         const [left, right] = [sourceOf(s.rows), sourceOf(s.columns)]
-        const call = (b: { readonly place: Place; readonly step: Index }): Stmt =>
-          mmaCall(width, tile, left.panel(i, p), b, acc, subIndex(p.k1, p.k0), isKept || !isFirst)
+        const [depth, adds] = [subIndex(p.k1, p.k0), isKept || !isFirst]
+        const call = (b: Stepped): Stmt =>
+          left.areLines === true
+            ? mmaRowsCall(
+                width,
+                tile,
+                subIndex(endOf(i, tile.rows, rows.size), i),
+                left.panel(i, p),
+                b,
+                acc,
+                depth,
+                adds,
+              )
+            : mmaCall(width, tile, left.panel(i, p), b, acc, depth, adds)
         if (right.direct === undefined) return [call(right.panel(j, p))]
         if (isEven) return [call(right.direct(j, p))]
         return [
@@ -288,7 +246,6 @@ export const contractionC = (group: Group, { width, isFrozen, ...machine }: Opti
 
   const isAbsent = (a: number): boolean => !runs.some((r) => r.steps.some((s) => s.accumulator === a))
   const all = accs.map((_, a) => a)
-  const isNothing = group.stored.every((r) => r.type.dims.some((d) => isZero(d.size)))
   const task = ((): ReadonlyArray<Stmt> => {
     if (isNothing) return []
     if (isKept)
@@ -346,11 +303,12 @@ const placeOf = (
   [result, ...others]: ReadonlyArray<Node>,
   { batch, rows, columns, tile, accumulators: [only, ...more] }: Cut,
   wide: number,
-): ((i: Index, j: Index) => { readonly place: Place; readonly step: Index }) | undefined => {
+  areLines: boolean,
+): ((i: Index, j: Index) => Stepped) | undefined => {
   const isWhole = (size: Dim, n: number): boolean => (literal(size) ?? 1) % n === 0
   if (result === undefined || only === undefined || result !== only.node || others.length + more.length > 0)
     return undefined
-  if (!isWhole(rows.size, tile.rows) || !isWhole(columns.size, wide)) return undefined
+  if (!(areLines || isWhole(rows.size, tile.rows)) || !isWhole(columns.size, wide)) return undefined
   const [term, ...further] = only.terms
   if (further.length === 0 && (term?.weight.factor !== undefined || term?.weight.sign !== 1)) return undefined
   const placed = (i: Index, j: Index): Place => {

@@ -248,16 +248,14 @@ const segmentOf = (s: Surroundings, p: Panel): Segment | undefined => {
   }
 }
 
-/** rows along k, then transposed */
-const packAlongK = (s: Surroundings, p: Panel, segment: Segment | undefined): ReadonlyArray<Stmt> => {
-  const rows = s.rowsOf(p.size * p.longest)
+/** elements as lines along k, each `longest` long: element i at to((i - first) longest) */
+const linesOf = (s: Surroundings, p: Panel, segment: Segment | undefined): ReadonlyArray<Stmt> => {
   const i = s.fresh('i')
   const element = axisIndex(i, p.extent)
   const start = scaleIndex(p.longest, subIndex(element, p.first))
   const store = (k: Index, at: ReadonlyArray<Index>): Stmt => ({
     kind: 'store',
-    buffer: rows,
-    at: [addIndex(start, k)],
+    ...p.to(addIndex(start, k)),
     value: p.value(element, at),
   })
   const filled =
@@ -269,8 +267,17 @@ const packAlongK = (s: Surroundings, p: Panel, segment: Segment | undefined): Re
             store(addIndex(segment.start, k), segment.at(k)),
           ]),
         )
+  return within([loopFrom(i, p.extent, p.first, endOf(p), 1, 'loop')], filled)
+}
+
+/** The statements that fill one panel with lines: for elements that are read best along k. */
+export const packLines = (s: Surroundings, p: Panel): ReadonlyArray<Stmt> => linesOf(s, p, segmentOf(s, p))
+
+/** lines, then transposed */
+const packAlongK = (s: Surroundings, p: Panel, segment: Segment | undefined): ReadonlyArray<Stmt> => {
+  const rows = s.rowsOf(p.size * p.longest)
   return [
-    ...within([loopFrom(i, p.extent, p.first, endOf(p), 1, 'loop')], filled),
+    ...linesOf(s, { ...p, to: (i) => ({ buffer: rows, at: [i] }) }, segment),
     packCall(p, { buffer: rows, at: [whole(0)] }, validOf(p), whole(p.longest), whole(1)),
   ]
 }
@@ -316,6 +323,26 @@ export const packPanel = (s: Surroundings, p: Panel): ReadonlyArray<Stmt> => {
   if (segments !== undefined) return segments
   return isAlongI ? packAlongI(s, p) : packAlongK(s, p, segment)
 }
+
+/** acc[i ldc + j] (+)= sum over k < depth of a[i lda + k] b[k ldb + j], for so many rows */
+export const mmaRowsCall = (
+  width: Width,
+  tile: Tile,
+  rows: Index,
+  a: { readonly place: Place; readonly step: Index },
+  b: { readonly place: Place; readonly step: Index },
+  acc: { readonly place: Place; readonly step: Index },
+  depth: Index,
+  accumulate: boolean,
+): Stmt => ({
+  kind: 'call',
+  intrinsic: 'mmaRows',
+  places: [a.place, b.place, acc.place],
+  ints: [
+    ...[whole(width), whole(tile.rows), whole(tile.vectors * width), rows, depth],
+    ...[a.step, b.step, acc.step, whole(accumulate ? 1 : 0)],
+  ],
+})
 
 /** acc[i ldc + j] (+)= sum over k < depth of a[k lda + i] b[k ldb + j] */
 export const mmaCall = (
