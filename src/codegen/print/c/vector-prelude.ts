@@ -41,6 +41,10 @@ typedef float vu __attribute__((vector_size(4 * W), aligned(4), may_alias));
 #else
 #define SHUFFLE(x, ...) __builtin_shuffle(x, (vi){__VA_ARGS__})
 #endif
+#if W == 16 && defined(__AVX512DQ__) && !defined(__clang__)
+#define MASKS
+#define ALL_LANES (unsigned short)-1
+#endif
 static const vi LANES = {${lanes(width, (i) => i)}};
 INLINE vf bc(float s) { return s - (vf){0}; }
 INLINE vf float_w(vi x) { return __builtin_convertvector(x, vf); }
@@ -51,10 +55,14 @@ INLINE vf over_w(vf x, float s) {
   const float r = 1.0f / s;
   if (!(fabsf(r) > 1e-30f && fabsf(r) < 1e30f)) return x / s;
   const vf q = x * r, e = x - q * s;
+#ifdef MASKS
+  return (vf)__builtin_ia32_blendmps_512_mask(q + e * r, q, __builtin_ia32_fpclassps512_mask(e, 0x99, ALL_LANES)); /* infinite or NaN */
+#else
   return pick_w((vi)(e - e == 0.0f), q + e * r, q);
+#endif
 }
 /* the first n lanes, 0 <= n <= W; the others are 0 */
-#if W == 16 && defined(__AVX512F__) && !defined(__clang__)
+#ifdef MASKS
 INLINE vf load_n(const float *p, int n) { return (vf)__builtin_ia32_loadups512_mask(p, (vf){0}, (unsigned short)((1u << n) - 1)); }
 INLINE void store_n(float *p, vf x, int n) { __builtin_ia32_storeups512_mask(p, x, (unsigned short)((1u << n) - 1)); }
 #else
@@ -73,8 +81,15 @@ INLINE vf keep_w(vf x, int n, float rest) { return pick_w((vi)(LANES < ((vi){0} 
 /* max and min answer NaN where either argument is NaN, as the oracle does; fmaxf would drop it */
 INLINE float larger(float a, float b) { return a > b || a != a ? a : b; }
 INLINE float smaller(float a, float b) { return a < b || a != a ? a : b; }
+#ifdef MASKS
+/* the machine's answers its second operand where one is NaN; b is looked at beside it, so that a running maximum waits for little */
+INLINE vf unless_nan(vf x, vf b) { return (vf)__builtin_ia32_blendmps_512_mask(x, b, __builtin_ia32_cmpps512_mask(b, b, 3, ALL_LANES, 4)); }
+INLINE vf larger_w(vf a, vf b) { return unless_nan((vf)__builtin_ia32_maxps512_mask(b, a, (vf){0}, ALL_LANES, 4), b); }
+INLINE vf smaller_w(vf a, vf b) { return unless_nan((vf)__builtin_ia32_minps512_mask(b, a, (vf){0}, ALL_LANES, 4), b); }
+#else
 INLINE vf larger_w(vf a, vf b) { return pick_w((vi)(a > b) | (vi)(a != a), a, b); }
 INLINE vf smaller_w(vf a, vf b) { return pick_w((vi)(a < b) | (vi)(a != a), a, b); }
+#endif
 INLINE float signum(float a) { return a != a ? a : (float)((a > 0.0f) - (a < 0.0f)); }
 INLINE vf sign_w(vf a) { return pick_w((vi)(a != a), a, flag_w((vi)(a > 0.0f)) - flag_w((vi)(a < 0.0f))); }
 INLINE vf abs_w(vf a) { return (vf)((vi)a & 0x7fffffff); }
@@ -85,8 +100,7 @@ INLINE long clamp(long i, long low, long high) { return i < low ? low : i > high
 INLINE long least(long a, long b) { return a < b ? a : b; }
 INLINE long floordiv(long a, long n) { return (a >= 0 ? a : a - n + 1) / n; }
 /* what e^x asks of x: at most 89, NaN stays; and 2^n p for whole n, rounded once below the normal range */
-#if W == 16 && defined(__AVX512F__) && !defined(__clang__)
-#define ALL_LANES (unsigned short)-1
+#ifdef MASKS
 INLINE vf exponent_w(vf x, vi low) { return (vf)__builtin_ia32_minps512_mask(bc(89.0f), x, (vf){0}, ALL_LANES, 4); }
 INLINE vf scale_w(vf p, vf n) { return (vf)__builtin_ia32_scalefps512_mask(p, n, (vf){0}, ALL_LANES, 4); }
 #else
@@ -109,7 +123,8 @@ INLINE vf exp_w(vf x0) {
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
   return pick_w(low, (vf){0}, scale_w(p, n));
 }
 /* x + x^3 P(x^2) near 0, else 1 - 2/(e^2|x| + 1) with the sign of x */

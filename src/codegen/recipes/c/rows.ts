@@ -21,6 +21,7 @@ import {
 import { shareWork } from '../../kernel/share.ts'
 import { loopOver, within } from '../../kernel/statements.ts'
 import { kernelName, memoryOf, type Recipe } from './cells.ts'
+import { keepDear } from './dear.ts'
 import type { Argument, Packed } from './operands.ts'
 import { contiguity, indexMentions, usesOf, vectorLoop, type Naming, type Range } from './space.ts'
 import type { Scene } from './scene.ts'
@@ -133,7 +134,8 @@ const laneAxis = (g: Group, width: number): Axis | undefined => {
 }
 
 /** A kernel that does its points one by one, or W at once. */
-export const pointsC = (g: Group, width: number): Recipe => {
+export const pointsC = (group: Group, width: number): Recipe => {
+  const g = keepDear(group)
   const { naming, scene, finish } = sceneOf(g, width)
   const lane = laneAxis(g, width)
   const names = new Map(g.outer.map((o) => [o.name, naming.fresh(o.name)]))

@@ -3,12 +3,14 @@
  * register each, small dots as folds of products. What a stage leaves for later ones is a register where it has no inner
  * axes, else a local in scratch.
  */
+import { dim, literal } from '../../../dsl/dim.ts'
 import type { Axis, Node, NodeOf, ReduceFn } from '../../../dsl/node.ts'
-import { whole } from '../../kernel/affine.ts'
+import { shiftIndex, whole } from '../../kernel/affine.ts'
 import { apply, number, type At, type Position } from '../../kernel/expression.ts'
 import type { Accumulator, Stage } from '../../fuse/group.ts'
 import type { Expr, Stmt } from '../../kernel/kernel.ts'
 import { dimAlong } from '../../sizes.ts'
+import { dearIn } from './dear.ts'
 import { expressionsIn, innerOf, onlyOwn, sinkOf, type Home, type Scene, type Sink } from './scene.ts'
 import { systemOf } from './solve.ts'
 import { contiguity, loopsOf, plainLoops, spaceOf, usesOf, type Make } from './space.ts'
@@ -54,6 +56,7 @@ const mapStage = (
 interface Fold {
   readonly fn: ReduceFn
   readonly axes: ReadonlyArray<Axis>
+  readonly of: ReadonlyArray<Node>
   readonly value: (expr: At<Expr>, at: Position) => Expr
 }
 
@@ -62,6 +65,7 @@ const foldOfReduce = (r: NodeOf<'reduce'>): Fold => {
   return {
     fn: r.attrs.fn,
     axes: x.type.dims.filter((d) => r.attrs.over.includes(d.name)),
+    of: [x],
     value: (expr, at) => expr(x, onlyOwn(x, at)),
   }
 }
@@ -79,8 +83,25 @@ const foldOfDot = (d: NodeOf<'dot'>): Fold => {
   return {
     fn: 'sum',
     axes: d.attrs.over.map((name) => ({ name, size: dimAlong(a, name) })),
+    of: [a, b],
     value: (expr, at) => apply('mul', expr(a, onlyOwn(a, at)), expr(b, onlyOwn(b, at))),
   }
+}
+
+/** rows at least so many vectors long are folded in two halves, side by side: a register waits for itself */
+const HALVED = 8
+
+/** the axis of folds that is done in halves: of even length, and of nothing dear, which takes longer than the waiting */
+const halvedAxis = (
+  { width, naming, lane, group }: Scene,
+  axes: ReadonlyArray<Axis>,
+  operands: ReadonlyArray<Node>,
+): Axis | undefined => {
+  const [only, ...more] = axes.filter((a) => literal(a.size) !== 1)
+  const n = only === undefined ? undefined : literal(only.size)
+  if (lane !== undefined || more.length > 0 || n === undefined || n % 2 !== 0 || n < HALVED * width) return undefined
+  const isCheap = operands.every((x) => dearIn(group, x).length === 0)
+  return naming.ranges?.has(only!.name) === true || !isCheap ? undefined : only
 }
 
 /** several folds, those over the same axes in one pass */
@@ -91,6 +112,7 @@ const foldAll = (
   inVectors: boolean,
 ): { readonly stmts: ReadonlyArray<Stmt>; readonly registers: ReadonlyArray<Expr> } => {
   const registers = folds.map(() => scene.naming.fresh('s'))
+  const values = registers.map((name): Expr => ({ kind: 'register', name }))
   const expr = expressionsIn(scene)
   const passes = new Map<string, number[]>()
   folds.forEach((f, i) => {
@@ -101,20 +123,45 @@ const foldAll = (
     passes.set(key, [...(passes.get(key) ?? []), i])
   })
   const stmts = [...passes.values()].flatMap((members): ReadonlyArray<Stmt> => {
-    const make: Make = (point) =>
-      members.map((i) => ({
-        kind: 'fold',
-        register: registers[i]!,
-        fn: folds[i]!.fn,
-        value: folds[i]!.value(expr, point),
-      }))
+    const into = (names: ReadonlyArray<string>, point: Position): ReadonlyArray<Stmt> =>
+      members.map((i) => ({ kind: 'fold', register: names[i]!, fn: folds[i]!.fn, value: folds[i]!.value(expr, point) }))
+    const units = (names: ReadonlyArray<string>): ReadonlyArray<Stmt> =>
+      members.map((i) => ({ kind: 'unit', register: names[i]!, fn: folds[i]!.fn }))
     const { axes } = folds[members[0]!]!
-    const loops = inVectors
-      ? nest(scene, axes, at, make, true)
-      : plainLoops(spaceOf(axes, at, make, scene.naming), make)
-    return [...members.map((i): Stmt => ({ kind: 'unit', register: registers[i]!, fn: folds[i]!.fn })), ...loops]
+    const halved = inVectors
+      ? halvedAxis(
+          scene,
+          axes,
+          members.flatMap((i) => folds[i]!.of),
+        )
+      : undefined
+    if (halved === undefined) {
+      const make: Make = (point) => into(registers, point)
+      const loops = inVectors
+        ? nest(scene, axes, at, make, true)
+        : plainLoops(spaceOf(axes, at, make, scene.naming), make)
+      return [...units(registers), ...loops]
+    }
+    const others = registers.map((r) => scene.naming.fresh(r))
+    const half = dim(literal(halved.size)! / 2)
+    const make: Make = (point) => [
+      ...into(registers, point),
+      ...into(others, new Map([...point, [halved.name, shiftIndex(point.get(halved.name)!, half)]])),
+    ]
+    const loops = nest(
+      scene,
+      axes.map((a) => (a === halved ? { ...a, size: half } : a)),
+      at,
+      make,
+      true,
+    )
+    members.forEach((i) => {
+      const other: Expr = { kind: 'register', name: others[i]! }
+      values[i] = apply({ sum: 'add', max: 'max', min: 'min' }[folds[i]!.fn], values[i]!, other)
+    })
+    return [...units(registers), ...units(others), ...loops]
   })
-  return { stmts, registers: registers.map((name) => ({ kind: 'register', name })) }
+  return { stmts, registers: values }
 }
 
 /** results from folds: `values` says what each known node is, given the folds' registers */
@@ -227,12 +274,16 @@ const mapAndReduce = (
 ): ReadonlyArray<Stmt> => {
   const sinks = map.results.map((n) => sinkOf(scene, n))
   const expr = expressionsIn(scene)
-  const made = new Map(map.results.map((n): readonly [Node, Home] => [n, (point) => expr(n, onlyOwn(n, point))]))
-  const summand = expressionsIn(scene, made)
+  const names = map.results.map(() => scene.naming.fresh('y'))
+  const lets = names.map((name): Expr => ({ kind: 'register', name }))
+  const summand = expressionsIn(scene, new Map(map.results.map((n, i): readonly [Node, Home] => [n, () => lets[i]!])))
   const folds = reduces.map(foldOfReduce)
   const registers = folds.map(() => scene.naming.fresh('s'))
   const make: Make = (point) => [
-    ...write(map.results, sinks, expr, point),
+    ...map.results.flatMap((n, i): ReadonlyArray<Stmt> => [
+      { kind: 'let', name: names[i]!, value: expr(n, onlyOwn(n, point)) },
+      ...sinks[i]!.write(lets[i]!, point),
+    ]),
     ...folds.map((f, i): Stmt => ({ kind: 'fold', register: registers[i]!, fn: f.fn, value: f.value(summand, point) })),
   ]
   const loops = nest(scene, folds[0]!.axes, at, make, true)
