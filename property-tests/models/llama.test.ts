@@ -21,7 +21,7 @@ import {
 } from '../../src/dsl/index.ts'
 import { layOut } from '../../src/dsl/value.ts'
 import type { LlamaConfig } from '../../src/models/config.ts'
-import { asGraft, graftedParams, graftOnto, ungrafted, type Grafted } from '../../src/models/graft.ts'
+import { asGraft, graftedParams, graftOnto, type Grafted } from '../../src/models/graft.ts'
 import { llama, llamaSites, llamaWeights } from '../../src/models/llama.ts'
 import { causalLoss } from '../../src/models/loss.ts'
 import { kit } from '../../src/dsl/build.ts'
@@ -125,7 +125,7 @@ describe.each(['tiny-llama-tied', 'tiny-llama-untied'])('%s', (name) => {
     const method = METHODS[c.name]?.(c.config ?? {})
     const grafted =
       method === undefined ? undefined : right(graftOnto(llamaSites(config), right(adapterNamed(method[0])), method[1]))
-    const logits = llama(config, grafted === undefined ? ungrafted : asGraft(grafted))(ints('tokens'))
+    const logits = llama(config, asGraft(grafted))(ints('tokens'))
     const loss = causalLoss(logits, ints('targets'))
     const params = grafted === undefined ? [] : graftedParams(grafted)
     const trained = grafted === undefined ? llamaWeights(config) : params

@@ -1,5 +1,6 @@
 /**
- * The second program of a model: reading on from a text whose keys and values are kept.
+ * The programs of a model that answer with logits: of a whole text; of what follows one; and of one further token of a text
+ * whose keys and values are kept.
  *
  * Note [Kept keys]. A kept tensor has a fixed capacity and lives with the host, as `<path>.key` and
  * `<path>.value` (batch, key, kv, h). `readProgram` reads a prompt and answers the rows of all its tokens;
@@ -11,11 +12,11 @@
  * token at another; see token-wise.ts.
  */
 import { pipe } from 'fp-ts/lib/function.js'
-import { add, compare, input, iota, merge, program, take, where, wrap } from '../dsl/index.ts'
+import { add, compare, input, iota, merge, program, rename, take, where, wrap } from '../dsl/index.ts'
 import type { Checked, Program, Tensor } from '../dsl/index.ts'
 import type { LlamaConfig } from './config.ts'
-import { asGraft, ungrafted, type Grafted } from './graft.ts'
-import { llamaHead, llamaReading, type KeyValue, type Reading } from './llama.ts'
+import { asGraft, type Grafted } from './graft.ts'
+import { llamaHead, llamaReading, wholeText, type KeyValue, type Reading } from './llama.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -57,10 +58,35 @@ const keptReading = (c: LlamaConfig, rows: number, capacity: number): Reading =>
   }
 }
 
-const freshOutputs = (c: LlamaConfig, fresh: ReadonlyArray<KeyValue>) =>
-  Object.fromEntries(keptOf(c).map(({ name, layer, part }) => [name, fresh[layer]![part]]))
+/** what some tokens say: the residual stream, the logits of a stream, and the rows that may be kept, by name */
+const readingOf = (
+  c: LlamaConfig,
+  grafted: Grafted | undefined,
+  tokens: Tensor<'token', 'i32'>,
+  reading: Reading = wholeText,
+) => {
+  const graft = asGraft(grafted)
+  const { hidden, fresh } = llamaReading(c, graft, reading)(tokens)
+  const kept = Object.fromEntries(keptOf(c).map(({ name, layer, part }) => [name, fresh[layer]![part]]))
+  return { hidden, kept, logits: llamaHead(c, graft) }
+}
+
+/** the stream at position `at` alone */
+const lastOf = (hidden: Tensor<'token' | 'in'>): Tensor<'in'> =>
+  wrap(pipe(hidden, take(input('at', {}, 'i32'), 'token')).node)
 
 // ---------------------------------------------------------------------------------- combinators
+
+/** logits (batch, position, vocab) of tokens (batch, token), all of them at once. */
+export const logitsProgram = (
+  config: LlamaConfig,
+  grafted: Grafted | undefined,
+  rows: number,
+  length: number,
+): Checked<Program> => {
+  const { hidden, logits } = readingOf(config, grafted, tokensOf(rows, length))
+  return program('logits', { logits: pipe(logits<'token'>(hidden), rename({ token: 'position' })) })
+}
 
 /**
  * Reads texts from their beginning. Inputs: tokens (batch, token), `at`, weights and params. Outputs: logits (batch,
@@ -72,10 +98,8 @@ export const readProgram = (
   rows: number,
   length: number,
 ): Checked<Program> => {
-  const graft = grafted === undefined ? ungrafted : asGraft(grafted)
-  const { hidden, fresh } = llamaReading(config, graft)(tokensOf(rows, length))
-  const last: Tensor<'in'> = wrap(pipe(hidden, take(input('at', {}, 'i32'), 'token')).node)
-  return program('read', { logits: llamaHead(config, graft)<never>(last), ...freshOutputs(config, fresh) })
+  const { hidden, kept, logits } = readingOf(config, grafted, tokensOf(rows, length))
+  return program('read', { logits: logits<never>(lastOf(hidden)), ...kept })
 }
 
 /**
@@ -89,10 +113,8 @@ export const decodeProgram = (
   rows: number,
   capacity: number,
 ): Checked<Program> => {
-  const graft = grafted === undefined ? ungrafted : asGraft(grafted)
-  const { hidden, fresh } = llamaReading(config, graft, keptReading(config, rows, capacity))(tokensOf(rows, 1))
-  const only: Tensor<'in'> = pipe(hidden, merge(['token', 'in'], 'in'))
-  return program('decode', { logits: llamaHead(config, graft)<never>(only), ...freshOutputs(config, fresh) })
+  const { hidden, kept, logits } = readingOf(config, grafted, tokensOf(rows, 1), keptReading(config, rows, capacity))
+  return program('decode', { logits: logits<never>(pipe(hidden, merge(['token', 'in'], 'in'))), ...kept })
 }
 
 /** logits (vocab) at position `at` of tokens (token), for a fixed length. */
@@ -101,8 +123,6 @@ export const nextTokenProgram = (
   grafted: Grafted | undefined,
   length: number,
 ): Checked<Program> => {
-  const graft = grafted === undefined ? ungrafted : asGraft(grafted)
-  const { hidden } = llamaReading(config, graft)(input('tokens', { token: length }, 'i32'))
-  const last: Tensor<'in'> = wrap(pipe(hidden, take(input('at', {}, 'i32'), 'token')).node)
-  return program('reread', { logits: llamaHead(config, graft)<never>(last) })
+  const { hidden, logits } = readingOf(config, grafted, input('tokens', { token: length }, 'i32'))
+  return program('reread', { logits: logits<never>(lastOf(hidden)) })
 }

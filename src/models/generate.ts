@@ -1,13 +1,8 @@
 /** Text from a model: tokens drawn from what `continuation` says of the next. */
 import * as E from 'fp-ts/lib/Either.js'
-import { pipe } from 'fp-ts/lib/function.js'
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js'
-import { input, program, rename, wrap, type Checked, type Program, type Tensor } from '../dsl/index.ts'
 import { threefry } from '../dsl/primitives/leaf.ts'
-import type { LlamaConfig } from './config.ts'
 import { continuation, type Ready, type Speaker } from './continuation.ts'
-import { asGraft, ungrafted, type Grafted } from './graft.ts'
-import { llama } from './llama.ts'
 import type { Faults } from './train.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -19,20 +14,6 @@ export interface Sampling {
   /** the smallest set of likeliest tokens with this much probability */
   readonly topP: number
   readonly seed: number
-}
-
-// --------------------------------------------------------------------------------- constructors
-
-/** logits (batch, position, vocab) of tokens (batch, position). */
-export const logitsProgram = (
-  config: LlamaConfig,
-  grafted: Grafted | undefined,
-  rows: number,
-  length: number,
-): Checked<Program> => {
-  const graft = grafted === undefined ? ungrafted : asGraft(grafted)
-  const tokens: Tensor<'token', 'i32'> = wrap(input('tokens', { batch: rows, token: length }, 'i32').node)
-  return program('logits', { logits: pipe(llama(config, graft)(tokens), rename({ token: 'position' })) })
 }
 
 // ---------------------------------------------------------------------------------- combinators

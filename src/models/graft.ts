@@ -143,8 +143,9 @@ const inputsAt = (g: Grafted): ReadonlyMap<string, Params> =>
 
 // ---------------------------------------------------------------------------------- combinators
 
-/** The graft that applies the adapter at its sites, its parameters being inputs of the program. */
-export const asGraft = (g: Grafted, ctx: Context = {}): Graft => {
+/** The graft that applies the adapter at its sites, its parameters being inputs of the program; without one the model itself. */
+export const asGraft = (g: Grafted | undefined, ctx: Context = {}): Graft => {
+  if (g === undefined) return ungrafted
   const params = inputsAt(g)
   const apply = g.adapter.apply(g.config)
   const at =

@@ -21,7 +21,7 @@ import {
   type Values,
 } from '../dsl/index.ts'
 import type { LlamaConfig } from './config.ts'
-import { asGraft, graftedParams, penaltyOf, ungrafted, type Grafted } from './graft.ts'
+import { asGraft, graftedParams, penaltyOf, type Grafted } from './graft.ts'
 import { llama, llamaWeights } from './llama.ts'
 import { causalLoss, tokenLoss } from './loss.ts'
 import { clipByGlobalNorm, globalNorm, type Optimiser } from './optimiser.ts'
@@ -113,7 +113,7 @@ const tokenInput = (name: string, rows: number, length: number): Tensor<'token',
   wrap(input(name, { batch: rows, token: length }, 'i32').node)
 
 const lossOf = (config: LlamaConfig, grafted: Grafted | undefined, rows: number, length: number) => {
-  const graft = grafted === undefined ? ungrafted : asGraft(grafted)
+  const graft = asGraft(grafted)
   const targets = tokenInput('targets', rows, length)
   return { logits: llama(config, graft)(tokenInput('tokens', rows, length)), targets }
 }
