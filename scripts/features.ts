@@ -19,8 +19,20 @@ const missing: ReadonlyArray<readonly [string, string]> = [
     'CUDA source is exported and built by the real compiler; no driver yet, and nothing here has run on a GPU',
   ],
   [
-    'memory in place',
-    'results never take the place of what they are made of; the arena is at most 1.2 times the least',
+    'open sizes on gpu.js',
+    'c and cuda take sizes as numbers at run time; gpu.js compiles for the sizes at hand (generate: for 32, 64, 128, ... tokens)',
+  ],
+  [
+    'rows of more than 65,536 numbers in one kernel',
+    'two: statistics, then results; a softmax reads such a row from memory three times',
+  ],
+  [
+    'queries, keys and values in one kernel',
+    'products of one operand share a kernel where they meet in an epilogue, as in SwiGLU; these are three, which read x each',
+  ],
+  [
+    'a fast linear + cross-entropy on CUDA',
+    'logits are never stored, but single threads compute them again: correct, and slow for a large vocabulary',
   ],
   ['half-precision training', 'files in f16 and bf16 are read and written; arithmetic is f32 (f64 on the oracle)'],
   ['models other than LLaMA', 'no encoder and no vision model yet'],
