@@ -76,13 +76,18 @@ const padded = (
   [
     [1, 0],
     [0, 1],
+    [1, 1],
     [1, 2],
     [3, 1],
   ] as const
 ).flatMap(([before, after]) => {
   const x = pipe(L.input('x', { token: 5, in: 19 }), L.sub(0.25), L.pad('in', before, after))
   const name = `padded by ${String(before)} and ${String(after)}`
-  return ([L.sum, L.max, L.min] as const).map((reduce) => get(L.program(name, { y: pipe(x, L.exp, reduce('in')) })))
+  const z = pipe(x, L.exp)
+  return [
+    ...([L.sum, L.max, L.min] as const).map((reduce) => get(L.program(name, { y: pipe(z, reduce('in')) }))),
+    get(L.program(name, { z, y: pipe(z, L.square, L.sum('in')) })),
+  ]
 })
 const heads = (
   [

@@ -2,12 +2,15 @@
  * Every kernel of every adapter forward and backward, and of a step, as its recipe made it: well-formed, without a report
  * of the interpreter, and equal to its part of the graph within the bound of an evaluation in f64.
  */
+import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { runKernel, showReport } from '../../src/codegen/kernel/interpret.ts'
 import { judgeAll } from '../../src/codegen/lockstep.ts'
 import { showKernel } from '../../src/codegen/kernel/kernel.ts'
 import { verifyKernel } from '../../src/codegen/kernel/verify.ts'
-import { buffersFor, casesFor, type Target } from './parts.ts'
+import { randomGraph } from '../codegen-graphs.ts'
+import { seed } from '../seed.ts'
+import { buffersFor, casesFor, madeFor, type Target } from './parts.ts'
 import { zoo } from './zoo.ts'
 
 const tally = { kernels: 0, undecided: 0, notNumbers: 0 }
@@ -35,6 +38,17 @@ describe.each(['c', 'cuda'] as const satisfies ReadonlyArray<Target>)('kernels f
           )
       }
     expect(wrong.join('\n')).toBe('')
+  })
+
+  test('random graphs: well-formed', { timeout: 200_000 }, () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 1e9 }), fc.integer({ min: 20, max: 40 }), (s, length) => {
+        const { program } = randomGraph(s, length)
+        const { made } = madeFor({ name: program.name, program, sizes: [{}], large: [], ids: 4 }, target, {})
+        expect(made.flatMap(({ kernel }) => verifyKernel(kernel))).toEqual([])
+      }),
+      { numRuns: 300, seed, endOnFailure: true },
+    )
   })
 })
 

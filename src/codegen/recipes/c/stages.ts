@@ -274,18 +274,26 @@ const mapAndReduce = (
 ): ReadonlyArray<Stmt> => {
   const sinks = map.results.map((n) => sinkOf(scene, n))
   const expr = expressionsIn(scene)
-  const names = map.results.map(() => scene.naming.fresh('y'))
-  const lets = names.map((name): Expr => ({ kind: 'register', name }))
-  const summand = expressionsIn(scene, new Map(map.results.map((n, i): readonly [Node, Home] => [n, () => lets[i]!])))
   const folds = reduces.map(foldOfReduce)
   const registers = folds.map(() => scene.naming.fresh('s'))
-  const make: Make = (point) => [
-    ...map.results.flatMap((n, i): ReadonlyArray<Stmt> => [
-      { kind: 'let', name: names[i]!, value: expr(n, onlyOwn(n, point)) },
-      ...sinks[i]!.write(lets[i]!, point),
-    ]),
-    ...folds.map((f, i): Stmt => ({ kind: 'fold', register: registers[i]!, fn: f.fn, value: f.value(summand, point) })),
-  ]
+  const make: Make = (point) => {
+    // names of its own each time: an axis that a pad cuts in segments has this several times
+    const names = map.results.map(() => scene.naming.fresh('y'))
+    const lets = names.map((name): Expr => ({ kind: 'register', name }))
+    const summand = expressionsIn(scene, new Map(map.results.map((n, i): readonly [Node, Home] => [n, () => lets[i]!])))
+    return [
+      ...map.results.flatMap((n, i): ReadonlyArray<Stmt> => [
+        { kind: 'let', name: names[i]!, value: expr(n, onlyOwn(n, point)) },
+        ...sinks[i]!.write(lets[i]!, point),
+      ]),
+      ...folds.map((f, i): Stmt => ({
+        kind: 'fold',
+        register: registers[i]!,
+        fn: f.fn,
+        value: f.value(summand, point),
+      })),
+    ]
+  }
   const loops = nest(scene, folds[0]!.axes, at, make, true)
   sinks.forEach((k) => k.settle())
   const values = valuesOf(
