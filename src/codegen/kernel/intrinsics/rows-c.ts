@@ -3,6 +3,7 @@
  * number for a whole vector of columns, which costs as much as from packed rows (177 and 179 GFLOP/s of one AVX-512 core
  * at 128 x 128 x 64) and needs no packing.
  */
+import { whole } from '../affine.ts'
 import type { Intrinsic } from './row.ts'
 import { TILES } from './c.ts'
 
@@ -77,8 +78,22 @@ export const intrinsicsRowsC: ReadonlyArray<Intrinsic> = [
     formula:
       'acc[i ldc + j] = (accumulate ? acc[i ldc + j] : 0) + sum_k<depth a[i lda + k] b[k ldb + j], i < rows <= mr, j < nr',
     places: [
-      { name: 'a', access: 'read' },
-      { name: 'b', access: 'read' },
+      {
+        name: 'a',
+        access: 'read',
+        reach: ([, , , rows, depth, lda]) => [
+          { step: lda!, count: rows! },
+          { step: whole(1), count: depth! },
+        ],
+      },
+      {
+        name: 'b',
+        access: 'read',
+        reach: ([, , nr, , depth, , ldb]) => [
+          { step: ldb!, count: depth! },
+          { step: whole(1), count: nr! },
+        ],
+      },
       { name: 'acc', access: 'update' },
     ],
     ints: ['width', 'mr', 'nr', 'rows', 'depth', 'lda', 'ldb', 'ldc', 'accumulate'],

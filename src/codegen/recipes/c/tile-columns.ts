@@ -4,16 +4,16 @@
  */
 import { literal } from '../../../dsl/dim.ts'
 import { hasAxis, type Axis, type Node } from '../../../dsl/node.ts'
-import { addIndex, axisIndex, scaleIndex, unflatten, whole } from '../../kernel/affine.ts'
+import { addIndex, axisIndex, flatten, scaleIndex, unflatten, whole } from '../../kernel/affine.ts'
 import type { Position } from '../../kernel/expression.ts'
 import type { Index, Place, Stmt } from '../../kernel/kernel.ts'
 import { namesOf } from '../../sizes.ts'
-import { loopFrom, within } from '../../kernel/statements.ts'
+import { loopFrom, loopOver, within } from '../../kernel/statements.ts'
 import { isConstant, packedOf } from './packed.ts'
-import { linearRead, packPanel, type Surroundings, type Value } from './panels.ts'
+import { linearRead, packPanel, positions, type Surroundings, type Value } from './panels.ts'
 import { expressionsIn } from './scene.ts'
 import { piecesOf, type Tiling } from './tile.ts'
-import { packedSize, type Side, type Tile } from './tiles.ts'
+import { LONGEST, packedSize, sideOf, type Side, type Tile } from './tiles.ts'
 
 export interface Columns {
   /** outer axes that it depends on */
@@ -21,6 +21,8 @@ export interface Columns {
   /** the place of columns, from a step of k on; so many elements from one step to the next */
   readonly place: (first: Index, k0: Index) => Place
   readonly step: Index
+  /** only steps along the last reduced axis are so far apart */
+  readonly isSegmented: boolean
   readonly pack: () => ReadonlyArray<Stmt>
 }
 
@@ -33,6 +35,12 @@ const positionsAlong = (side: Side, i: Index): ReadonlyArray<readonly [string, I
     side.axes.map((a) => a.size),
   )
   return side.axes.map((a, d) => [a.name, at[d]!])
+}
+
+/** axes of more than one element: the outer ones, and the last */
+export const apart = (side: Side): { readonly outer: ReadonlyArray<Axis>; readonly last: Axis | undefined } => {
+  const long = side.axes.filter((a) => literal(a.size) !== 1)
+  return { outer: long.slice(0, -1), last: long.at(-1) }
 }
 
 /** Columns by what they are of, each made once; `all`: those that were asked for. */
@@ -49,7 +57,7 @@ export const columnsIn = (t: Tiling, isFrozen: (n: Node) => boolean) => {
         ...positionsAlong(columns, i),
         ...over.axes.map((a, d): [string, Index] => [a.name, k[d]!]),
       ])
-      return new Map(namesOf(node).map((a) => [a, all.get(a)!]))
+      return new Map(namesOf(node).map((a) => [a, all.get(a) ?? whole(0)]))
     }
     const fillWith = (
       s: Surroundings,
@@ -57,18 +65,29 @@ export const columnsIn = (t: Tiling, isFrozen: (n: Node) => boolean) => {
       name: string,
       before: ReadonlyArray<Index>,
     ): ReadonlyArray<Stmt> => {
-      const j = s.fresh('j')
-      const start = axisIndex(j, columns.size)
       const p = piecesOf(t, over)
+      const { outer, last } = apart(columns)
+      // panels within the last axis lie along memory where those across several axes do not
+      const isWithin = outer.length > 0 && (literal(last!.size) ?? 1) % panel === 0
+      const extent = isWithin ? last!.size : columns.size
+      const around = isWithin ? outer.map((a) => ({ ...a, variable: s.fresh(a.name) })) : []
+      const sizes = [...around.map((a) => a.size), extent]
+      const flat = (i: Index): Index => flatten([...around.map((a) => axisIndex(a.variable, a.size)), i], sizes)
+      const j = s.fresh('j')
+      const start = axisIndex(j, extent)
       return within(
-        [loopFrom(j, columns.size, whole(0), whole(columns.size), panel, 'loop')],
+        [
+          ...around.map((a) => loopOver(a.variable, a.size, 'loop')),
+          loopFrom(j, extent, whole(0), whole(extent), panel, 'loop'),
+        ],
         p.around(
           packPanel(s, {
             to: (i) => ({
               buffer: name,
-              at: [...before, addIndex(addIndex(scaleIndex(over.size, start), scaleIndex(panel, p.k0)), i)],
+              at: [...before, addIndex(addIndex(scaleIndex(over.size, flat(start)), scaleIndex(panel, p.k0)), i)],
             }),
-            ...{ size: panel, first: start, extent: columns.size, over, k0: p.k0, k1: p.k1, longest: p.longest, value },
+            ...{ size: panel, first: start, extent, over, k0: p.k0, k1: p.k1, longest: p.longest },
+            value: (i, k) => value(flat(i), k),
           }),
         ),
       )
@@ -91,17 +110,34 @@ export const columnsIn = (t: Tiling, isFrozen: (n: Node) => boolean) => {
         ),
       )
       const before = needs.map((o) => outerAt.get(o.name)!)
-      return { needs, ...inPanels(made.addPacked(packed), before), pack: () => [] }
+      return { needs, ...inPanels(made.addPacked(packed), before), isSegmented: false, pack: () => [] }
     }
     const expr = expressionsIn(scene)
     const value: Value = (i, k) => expr(node, at(i, k, outerAt))
-    const linear = linearRead({ value, extent: columns.size, over }, around.shapeOf)
+    const { outer, last } = apart(over)
+    const along =
+      (k: ReadonlyArray<Index>): Value =>
+      (i, [inner]) =>
+        value(
+          i,
+          over.axes.map((a) => (a === last ? inner! : (k[outer.indexOf(a)] ?? whole(0)))),
+        )
+    const anywhere = outer.map((a) => axisIndex(around.fresh(a.name), a.size))
+    const segment = last === undefined ? over : sideOf([last])
+    const linear = linearRead({ value: along(anywhere), extent: columns.size, over: segment }, around.shapeOf)
     const row = linear === undefined ? undefined : literal(linear.k)
     const isDense =
       linear?.i.key === '1' && (literal(columns.size) ?? 1) % panel === 0 && row !== undefined && row <= WIDEST * panel
-    if (isDense) return { needs, place: linear.place, step: whole(row), pack: () => [] }
+    const isSegmented = outer.length > 0
+    if (isDense && (!isSegmented || (literal(over.size) ?? Infinity) <= LONGEST)) {
+      const place = (f: Index, k0: Index): Place => {
+        const read = value(f, positions(over, k0))
+        return read.kind === 'read' ? read : linear.place(f, k0)
+      }
+      return { needs, place, step: whole(row), isSegmented, pack: () => [] }
+    }
     const name = t.scratch('right', [shape])
-    return { needs, ...inPanels(name, []), pack: () => fillWith(around, value, name, []) }
+    return { needs, ...inPanels(name, []), isSegmented: false, pack: () => fillWith(around, value, name, []) }
   }
 
   const of = (node: Node, columns: Side, over: Side, tile: Tile): Columns => {

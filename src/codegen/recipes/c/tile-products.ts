@@ -10,17 +10,19 @@
 import { dim, literal, type Dim } from '../../../dsl/dim.ts'
 import { addIndex, axisIndex, flatten, minIndex, scaleIndex, shiftIndex, subIndex, whole } from '../../kernel/affine.ts'
 import { apply, number } from '../../kernel/expression.ts'
+import type { Node } from '../../../dsl/node.ts'
 import { nominal } from '../../fuse/costs.ts'
 import type { Accumulator, Weighted } from '../../fuse/group.ts'
 import type { Expr, Index, Place, Stmt } from '../../kernel/kernel.ts'
 import { namesOf } from '../../sizes.ts'
 import { loopFrom, loopOver, within } from '../../kernel/statements.ts'
+import { isConstant } from './packed.ts'
 import { isAlongRows, linearRead, mmaCall, packPanel, positions, vectors, type Value } from './panels.ts'
 import { expressionsIn, innerOf, type Home } from './scene.ts'
 import { floorTo, loopsOf, spaceOf } from './space.ts'
-import { overOf, piecesOf, rangeOf, rowLoop, sidesOf, type Pieces, type Tiling } from './tile.ts'
-import type { columnsIn, Columns } from './tile-columns.ts'
-import { bestTile, packedSize, sideOf, type Side, type Tile } from './tiles.ts'
+import { operandsOf, overOf, piecesOf, rangeOf, rowLoop, type Pieces, type Tiling } from './tile.ts'
+import { apart, type columnsIn, type Columns } from './tile-columns.ts'
+import { bestTile, packedSize, PIECE, sideOf, type Side, type Tile } from './tiles.ts'
 
 export interface Product {
   /** what the loop over the rows does before the dots */
@@ -46,7 +48,11 @@ const ceilTo = (d: Dim, step: number): Dim => {
   return n === undefined ? packedSize(d, step, dim(1)) : dim(Math.ceil(n / step) * step)
 }
 
-export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['of']) => {
+export const productsIn = (
+  t: Tiling,
+  columnsOf: ReturnType<typeof columnsIn>['of'],
+  isFrozen: (n: Node) => boolean,
+) => {
   const { group, width, axis, size, first, end, outerAt, scene, around, fresh, scratch } = t
 
   const rowTiles = (rows: number, body: (i: Index) => ReadonlyArray<Stmt>): ReadonlyArray<Stmt> => {
@@ -61,8 +67,7 @@ export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['o
       : minIndex(whole(tile.rows), subIndex(end, i))
   }
 
-  const valueOf = (w: Weighted, over: Side): Value => {
-    const node = sidesOf(w.dot, axis.name)!.rows
+  const valueOf = (w: Weighted, node: Node, over: Side): Value => {
     const expr = expressionsIn(scene)
     return (i, k): Expr => {
       const at = new Map([
@@ -70,7 +75,7 @@ export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['o
         [axis.name, i] as const,
         ...over.axes.map((x, d): [string, Index] => [x.name, k[d]!]),
       ])
-      const plain = expr(node, new Map(namesOf(node).map((n) => [n, at.get(n)!])))
+      const plain = expr(node, new Map(namesOf(node).map((n) => [n, at.get(n) ?? whole(0)])))
       const scaled = w.factor === undefined ? plain : apply('mul', expr(w.factor, new Map()), plain)
       return w.sign < 0 ? apply('neg', scaled) : scaled
     }
@@ -78,8 +83,8 @@ export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['o
 
   /** rows left in scratch by earlier dots of the tile */
   const computed = new Map<string, string>()
-  const leftOf = (w: Weighted, over: Side, p: Pieces, tile: Tile, ld: Dim, adds: boolean): Left => {
-    const value = valueOf(w, over)
+  const leftOf = (w: Weighted, node: Node, over: Side, p: Pieces, tile: Tile, ld: Dim, adds: boolean): Left => {
+    const value = valueOf(w, node, over)
     const depth = subIndex(p.k1, p.k0)
     const asRows =
       (place: (i: Index) => Place, lda: Index): Left['times'] =>
@@ -105,7 +110,7 @@ export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['o
         before: () =>
           rowTiles(tile.rows, (i) =>
             packPanel(around, {
-              ...{ ...panel, value: valueOf(w, over), first: i },
+              ...{ ...panel, value: valueOf(w, node, over), first: i },
               to: (e) => ({ buffer: left, at: [addIndex(start(i), e)] }),
             }),
           ),
@@ -122,7 +127,6 @@ export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['o
       }
     }
 
-    const { rows: node } = sidesOf(w.dot, axis.name)!
     const key = [node.id, over.axes.map((x) => x.name).join(' '), w.sign, w.factor?.id].join('/')
     const done = p.isAll ? computed.get(key) : undefined
     const left = done ?? scratch('left', [dim(size), dim(p.longest)])
@@ -141,7 +145,7 @@ export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['o
     })
     if (!p.isAll) {
       const before = (): ReadonlyArray<Stmt> => {
-        const late = valueOf(w, over)
+        const late = valueOf(w, node, over)
         const body = vectors(around, 'k', over.size, [p.k0, p.k1, p.longest], (k) => [
           store(subIndex(k, p.k0), late(row, positions(over, k))),
         ])
@@ -168,6 +172,25 @@ export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['o
     }
   }
 
+  /** steps of the last reduced axis, for each of the others */
+  const segmentsOf = (over: Side): Pieces => {
+    const { outer, last } = apart(over)
+    const loops = outer.map((a) => ({ ...a, variable: fresh(a.name) }))
+    const at = [...loops.map((a) => axisIndex(a.variable, a.size)), whole(0)]
+    const k0 = flatten(at, [...loops.map((a) => a.size), last!.size])
+    return {
+      k0,
+      k1: shiftIndex(k0, last!.size),
+      longest: literal(over.size) ?? PIECE,
+      around: (b) =>
+        within(
+          loops.map((a) => loopOver(a.variable, a.size, 'loop')),
+          b,
+        ),
+      isAll: true,
+    }
+  }
+
   const clear = (acc: string, ld: Dim): ReadonlyArray<Stmt> => {
     const [r, c, c0] = [fresh('r'), fresh('c'), fresh('c0')]
     const begin = axisIndex(c0, ld)
@@ -178,18 +201,24 @@ export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['o
     )
   }
 
+  /** a term of an accumulator: its operands, and how much is multiplied at once */
+  const factorsOf = (w: Weighted, columns: Side, tile: Tile) => {
+    const over = overOf(w.dot)
+    const { rows, columns: node } = operandsOf(group, w.dot, axis.name, (n) => isConstant(n, isFrozen))
+    const right: Columns = columnsOf(node, columns, over, tile)
+    const pieces = right.isSegmented ? segmentsOf(over) : piecesOf(t, over, rangeOf(t, over))
+    return { w, over, rows, right, pieces, isOnce: pieces.isAll && !right.isSegmented }
+  }
+
   const multiply = (
-    w: Weighted,
+    { w, over, rows, right, pieces }: ReturnType<typeof factorsOf>,
     columns: Side,
     tile: Tile,
     acc: string,
     ld: Dim,
     adds: boolean,
   ): Pick<Product, 'rows' | 'dots'> => {
-    const over = overOf(w.dot)
-    const right: Columns = columnsOf(sidesOf(w.dot, axis.name)!.columns, columns, over, tile)
-    const p = piecesOf(t, over, rangeOf(t, over))
-    const left = leftOf(w, over, p, tile, ld, adds)
+    const left = leftOf(w, rows, over, pieces, tile, ld, adds)
     const j = fresh('j')
     const column = axisIndex(j, columns.size)
     const { from, to } = rangeOf(t, columns) ?? { from: whole(0), to: whole(columns.size) }
@@ -199,12 +228,12 @@ export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['o
       rowTiles(tile.rows, (i) => [
         left.times(
           i,
-          { place: right.place(column, p.k0), step: right.step },
+          { place: right.place(column, pieces.k0), step: right.step },
           { buffer: acc, at: [subIndex(i, first), column] },
         ),
       ]),
     )
-    return { rows: left.rows, dots: () => p.around([...left.before(), ...products]) }
+    return { rows: left.rows, dots: () => pieces.around([...left.before(), ...products]) }
   }
 
   return (a: Accumulator): Product => {
@@ -213,9 +242,9 @@ export const productsIn = (t: Tiling, columnsOf: ReturnType<typeof columnsIn>['o
     const { tile } = bestTile(width, size, nominal(columns.size), depth)
     const ld = ceilTo(columns.size, tile.vectors * width)
     const acc = scratch('acc', [dim(Math.ceil(size / tile.rows) * tile.rows), ld])
-    const terms = a.terms.filter((w) => literal(overOf(w.dot).size) !== 0)
-    const clears = terms.length === 0 || terms.some((w) => !piecesOf(t, overOf(w.dot)).isAll)
-    const parts = terms.map((w, i) => multiply(w, columns, tile, acc, ld, clears || i > 0))
+    const terms = a.terms.filter((w) => literal(overOf(w.dot).size) !== 0).map((w) => factorsOf(w, columns, tile))
+    const clears = terms.length === 0 || terms.some((f) => !f.isOnce)
+    const parts = terms.map((f, i) => multiply(f, columns, tile, acc, ld, clears || i > 0))
     const sizes = columns.axes.map((x) => x.size)
     return {
       rows: parts.flatMap((x) => x.rows),

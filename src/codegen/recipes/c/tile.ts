@@ -1,10 +1,11 @@
 /** A tile of rows: some neighbours along one outer axis of a group, which multiply columns together. */
 import { literal, type Dim } from '../../../dsl/dim.ts'
+import { kit } from '../../../dsl/build.ts'
 import { hasAxis, type Axis, type Node, type NodeOf } from '../../../dsl/node.ts'
 import { axisIndex, minIndex, shiftIndex, subIndex, whole } from '../../kernel/affine.ts'
 import type { Position } from '../../kernel/expression.ts'
 import { nominal, volume } from '../../fuse/costs.ts'
-import type { Group, Stage } from '../../fuse/group.ts'
+import { resultsOf, type Group, type Stage } from '../../fuse/group.ts'
 import { TILES } from '../../kernel/intrinsics/c.ts'
 import type { Index, Stmt } from '../../kernel/kernel.ts'
 import { dimAlong } from '../../sizes.ts'
@@ -60,6 +61,35 @@ export const sidesOf = (
   const [a, b] = [d.args[0]!, d.args[1]!]
   if (hasAxis(a.type, axis) === hasAxis(b.type, axis)) return undefined
   return hasAxis(a.type, axis) ? { rows: a, columns: b } : { rows: b, columns: a }
+}
+
+/**
+ * The operands of a dot in a tile. A factor that is one number for the whole dot goes to the smaller of them, and never to
+ * one that is packed once and for all:  (g dO) V^T = dO (g V)^T
+ */
+export const operandsOf = (
+  g: Group,
+  d: NodeOf<'dot'>,
+  axis: string,
+  isConstant: (n: Node) => boolean,
+): { readonly rows: Node; readonly columns: Node } => {
+  const { rows, columns } = sidesOf(d, axis)!
+  const stays = new Set([...g.reads, ...resultsOf(g)])
+  const varying = new Set([axis, ...d.attrs.over, ...innerOf(g, d).map((x) => x.name)])
+  const isFactor = (n: Node): boolean => n.type.dims.every((x) => !varying.has(x.name) || literal(x.size) === 1)
+  const apart = (n: Node): { readonly rest: Node; readonly factor: Node | undefined } => {
+    const [a, b] = n.args
+    if (n.op !== 'map' || n.attrs.fn !== 'mul' || stays.has(n) || isConstant(n)) return { rest: n, factor: undefined }
+    const isFirst = isFactor(a!)
+    return isFirst || isFactor(b!)
+      ? { rest: isFirst ? b! : a!, factor: isFirst ? a! : b! }
+      : { rest: n, factor: undefined }
+  }
+  const [r, c] = [apart(rows), apart(columns)]
+  const times = (n: Node, f: Node | undefined): Node => (f === undefined ? n : kit.map('mul', n, f))
+  if (!isConstant(c.rest) && volume(c.rest) < volume(r.rest))
+    return { rows: r.rest, columns: times(times(c.rest, c.factor), r.factor) }
+  return { rows: times(times(r.rest, r.factor), c.factor), columns: c.rest }
 }
 
 /** every term multiplies rows of the tile by columns that have all the inner axes of the result */

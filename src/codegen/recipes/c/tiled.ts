@@ -121,7 +121,7 @@ export const tiledC = (group: Group, axis: Axis, width: Width, isFrozen: (n: Nod
   const t = tilingOf(group, axis, width, maskOf(group, axis.name))
   const copies = copyColumns(t)
   const columns = columnsIn(t, isFrozen)
-  const made = stagesOf(t, productsIn(t, columns.of))
+  const made = stagesOf(t, productsIn(t, columns.of, isFrozen))
   const packs = columns.all().map(({ needs, pack }): Before => ({ needs, stmts: pack() }))
   const before = [...copies, ...made.before, ...packs]
 
