@@ -1,7 +1,7 @@
 /** The printed contractions, compiled: at every width of vectors they keep to the oracle's bound for f32. */
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { compileNow } from '../src/codegen/index.ts'
 import * as L from '../src/dsl/index.ts'
 import { evaluateBounded } from '../src/dsl/interpret.ts'
@@ -141,6 +141,8 @@ describe.skipIf(!hasCompiler)('contractions in C', () => {
     row(41, (v) => v * 2 ** 126)
     row(42, (_, c) => (c === 30 ? 2 ** 127 : c === 31 ? -(2 ** 127) * (2 - 2 ** -23) : 0))
     row(69, (v) => v * 2 ** -60)
+    row(70, () => 0)
+    row(71, (v) => v * 2 ** -52)
     for (let c = 0; c < k; c++) b[17 * k + c] = b[17 * k + c]! * 2 ** -60
     for (const isFrozen of [false, true]) {
       const frozen = isFrozen ? { w: L.value({ j: n, k }, Array.from(b)) } : {}
@@ -158,7 +160,7 @@ describe.skipIf(!hasCompiler)('contractions in C', () => {
             size += Math.abs(p)
           }
           const got = y[i * n + j]!
-          const bound = (k * 2 ** -24 * size) / (1 - k * 2 ** -24) + k * 2 ** -126
+          const bound = (k * 2 ** -24 * size) / (1 - k * 2 ** -24) + k * 2 ** -149
           const isRight = Number.isNaN(sum)
             ? Number.isNaN(got)
             : Number.isFinite(sum) && Math.abs(sum) < 2 ** 127
@@ -169,4 +171,38 @@ describe.skipIf(!hasCompiler)('contractions in C', () => {
       expect(wrong.slice(0, 5)).toEqual([])
     }
   })
+
+  it.skipIf(!hasTiles)(
+    'products of split operands: the same bits whatever the threads, none where they are off',
+    () => {
+      const [x, w, a, b] = [
+        L.input('x', { i: 256, k: 160 }),
+        L.input('w', { k: 160, j: 192 }),
+        L.input('a', { k: 160, r: 8 }),
+        L.input('b', { r: 8, j: 192 }),
+      ]
+      const low = pipe(x, L.dot(a, 'k'), L.dot(b, 'r'))
+      const program = get(L.program('threads', { y: pipe(x, L.dot(w, 'k'), L.add(low)) }))
+      const noise = (length: number, step: number): Float32Array =>
+        Float32Array.from({ length }, (_, i) => Math.sin(step * i * i))
+      const given = { x: noise(256 * 160, 0.37), w: noise(160 * 192, 0.91), a: noise(1280, 0.3), b: noise(1536, 0.7) }
+      const run = (threads: number): { readonly y: Float32Array; readonly source: string } => {
+        const made = get(compileNow(program, { target: 'c', threads }))
+        return { y: get(made.runNow(given))['y']!, source: made.report.kernels.map((r) => r.source).join('\n') }
+      }
+      const one = run(1)
+      expect(one.source).toContain('mma_split(')
+      for (const threads of [2, 3]) expect(Buffer.from(run(threads).y.buffer)).toEqual(Buffer.from(one.y.buffer))
+      vi.stubEnv('SCION_TILES', 'off')
+      try {
+        const without = run(1)
+        expect(without.source).not.toContain('mma_split(')
+        const furthest = one.y.reduce((m, v, i) => Math.max(m, Math.abs(v - without.y[i]!)), 0)
+        expect(furthest).toBeGreaterThan(0)
+        expect(furthest).toBeLessThan(2 * 168 * 2 ** -24 * 160)
+      } finally {
+        vi.unstubAllEnvs()
+      }
+    },
+  )
 })

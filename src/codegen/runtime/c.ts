@@ -73,8 +73,12 @@ const mayUseTiles = (): boolean => {
 const isGccFrom = (version: string, least: number): boolean =>
   !version.includes('clang') && Number(/(\d+)\.\d+\.\d+/.exec(version)?.[1] ?? 0) >= least
 
-/** Tiles that multiply bf16 numbers (AMX): on Linux, where the processor has them and the kernel lets the process. */
+/**
+ * Tiles that multiply bf16 numbers (AMX): on Linux, where the processor has them and the kernel lets the process.
+ * SCION_TILES=off does without them.
+ */
 const hasTilesOf = (cpu: string, version: string): boolean =>
+  process.env['SCION_TILES'] !== 'off' &&
   process.platform === 'linux' &&
   process.arch === 'x64' &&
   ['avx512bw', 'amx_tile', 'amx_bf16'].every((f) => cpu.split(' ').includes(f)) &&
@@ -94,11 +98,12 @@ const probe = (command: string): Checked<Compiler> =>
 
 const known = new Map<string, Checked<Compiler>>()
 
-/** `$CC`, else `cc`; asked once. */
+/** `$CC`, else `cc`; asked once for each setting. */
 export const findCompiler = (): Checked<Compiler> => {
   const command = process.env['CC'] ?? 'cc'
-  const found = known.get(command) ?? probe(command)
-  known.set(command, found)
+  const key = `${command} ${process.env['SCION_TILES'] ?? ''}`
+  const found = known.get(key) ?? probe(command)
+  known.set(key, found)
   return found
 }
 

@@ -1,15 +1,25 @@
 /**
  * Products of float32 matrices on a machine's bf16 tiles (AMX). A float is exactly three bf16 numbers, and six of the
- * nine products of two floats are taken, small ones first, summed in float32:
+ * nine products of two floats are taken, small ones first, each exact and summed in float32 (u = 2^-24):
  *
- *     x = h + m + l,  |m| <= 2^-8 |h|,  |l| <= 2^-16 |h|:      x y ~ h h' + h m' + m h' + m m' + h l' + l h'
+ *     x = h + m + l,  |m| <= 2^-8 |x|,  |l| <= 2^-17 |x|:      x y ~ l h' + m h' + m m' + h m' + h l' + h h'
  *
- * What is left out is at most 2^-24 |x y|, as much as rounding the product. Numbers for which that does not hold (not
- * finite, 2^127 and more, below 2^-100 and not 0) are marked when they are split; a mark is a NaN, and a tile of results
- * that is not finite, or so small that products may have been flushed to 0, is computed again in plain float32.
+ * What is left out, m l' + l m' + l l', is at most (1 + 2^-10) u |x y|. Steps of k come 32 at a time; of a step of d an
+ * instruction sums two halves one after the other, then both, then adds the accumulators: at most ceil(d / 2) + 1
+ * roundings of what h h' sums to, while what the five others sum to is 2^-7 of that. Each later step rounds six times.
+ * So with n steps, S = sum |x y|:
  *
- * Steps of k come 32 at a time; a step of a panel of P elements is its h, m and l, each P / 16 tiles of 16 lines of 64
- * bytes: lines of rows are elements with their 32 numbers, lines of columns are pairs of k with 16 elements.
+ *     |result - sum x y| <= (ceil(min(32, K) / 2) + 2.5 + 6 (n - 1)) u S <= gamma_K S      from K = 8 on
+ *
+ * In a sum of dots the longest comes first, and the steps of those behind it count as later ones.
+ *
+ * The tiles take numbers below 2^-126 for 0, which may lose 7 K 2^-126: nothing, where a result is at least 2^-90, and a
+ * row or a column of zeros loses nothing. Any other tile of results, and one that is not finite, is computed again in
+ * plain float32, from the same numbers. Those that three bf16 numbers do not hold (not finite, from 2^127 on, or below
+ * 2^-100 and not 0) are kept as they are, marked by a NaN.
+ *
+ * A panel of P elements is, for each step, its h, m and l: P / 16 tiles of 16 lines of 64 bytes each. A line of rows is
+ * an element, a line of columns a word of 16 elements; k and k + ceil(d / 2) share a word.
  */
 import type { Intrinsic, View } from './row.ts'
 
@@ -25,7 +35,6 @@ export const SPLIT_TILES: ReadonlyArray<readonly [rows: number, vectors: number]
   [32, 1],
   [16, 2],
 ]
-
 
 /** of both rows */
 const wordsText = `#ifndef MARK
@@ -46,11 +55,11 @@ INLINE void reach(Span *s, vf x) {
   const vw u = (vw)x << 1, v = u - 1;
   s->most = MOST_W(s->most, u), s->least = LEAST_W(s->least, v);
 }
-/* all are 0, or at least 2^-100 and below the limit */
-INLINE int is_within(Span s, unsigned limit) {
+/* all are below the limit and not below the low one, 0 apart */
+INLINE int is_within(Span s, unsigned limit, unsigned low) {
   unsigned most = 0, least = -1;
   for (int i = 0; i < W; i++) most = s.most[i] > most ? s.most[i] : most, least = s.least[i] < least ? s.least[i] : least;
-  return most < 2 * limit && least >= 2 * 0x0d800000u - 1;
+  return most < 2 * limit && least >= 2 * low - 1;
 }
 #endif
 `
@@ -81,13 +90,14 @@ static void transpose16(unsigned *RESTRICT to, const unsigned *RESTRICT from) {
   PARTS(x, h, m, l) PARTS(y, h1, m1, l1) \\
   put_w(at, h >> 16 | h1), put_w((at) + (apart), m >> 16 | m1), put_w((at) + 2 * (apart), l >> 16 | l1); \\
 }
-/* 16 elements' 32 numbers, of which there are n and d: three tiles, \`piece\` words apart; k and k + 16 share a word */
+/* 16 elements' 32 numbers, of which there are n and d: three tiles, \`piece\` words apart; k and k + half share a word */
 INLINE void split16(Span *span, unsigned *to, long piece, const float *from, int n, int d, long si, long sk, int columns) {
   unsigned turned[3][256] __attribute__((aligned(64)));
   const int turn = (si == 1) != columns;
   unsigned *const w = turn ? turned[0] : to;
   const long apart = turn ? 256 : piece;
-  const long line = si == 1 ? sk : si, other = si == 1 ? 16 * sk : 16;
+  const int half = (d + 1) / 2;
+  const long line = si == 1 ? sk : si, other = half * sk;
   if (n == 16 && d == 32 && (si == 1 || sk == 1))
     for (int q = 0; q < 16; q++) {
       const vf x = LOAD(from + q * line), y = LOAD(from + q * line + other);
@@ -96,9 +106,8 @@ INLINE void split16(Span *span, unsigned *to, long piece, const float *from, int
     }
   else if (si == 1 || sk == 1)
     for (int q = 0; q < 16; q++) {
-      const int most = d < 16 ? d : 16;
-      const vf x = load_n(from + q * line, si == 1 ? (q < d ? n : 0) : q < n ? most : 0);
-      const vf y = load_n(from + q * line + other, si == 1 ? (q + 16 < d ? n : 0) : q < n ? d - most : 0);
+      const vf x = load_n(from + q * line, si == 1 ? (q < half ? n : 0) : q < n ? half : 0);
+      const vf y = load_n(from + q * line + other, si == 1 ? (q + half < d ? n : 0) : q < n ? d - half : 0);
       reach(span, x), reach(span + 1, y);
       PUT_PARTS(w + 16 * q, apart, x, y)
     }
@@ -106,8 +115,8 @@ INLINE void split16(Span *span, unsigned *to, long piece, const float *from, int
     for (int q = 0; q < 16; q++) {
       float x[16], y[16];
       for (int k = 0; k < 16; k++) {
-        x[k] = q < n && k < d ? from[q * si + k * sk] : 0.0f;
-        y[k] = q < n && k + 16 < d ? from[q * si + (k + 16) * sk] : 0.0f;
+        x[k] = q < n && k < half ? from[q * si + k * sk] : 0.0f;
+        y[k] = q < n && k + half < d ? from[q * si + (k + half) * sk] : 0.0f;
       }
       const vf xs = LOAD(x), ys = LOAD(y);
       reach(span, xs), reach(span + 1, ys);
@@ -122,8 +131,10 @@ static __attribute__((noinline, cold)) void mark(unsigned short *to, const float
       union { float x; unsigned u; } v = {from[i * si + k * sk]};
       const unsigned size = v.u & 0x7fffffffu;
       if (size == 0 || size - 0x0d800000u < 0x7f000000u - 0x0d800000u) continue;
-      const long word = columns ? k % 16 * 16 + i % 16 : i % 16 * 16 + k % 16;
-      unsigned short *const at = to + k / 32 * p * 96 + i / 16 * 512 + 2 * word + k / 16 % 2;
+      const int d = depth - k / 32 * 32 < 32 ? (int)(depth - k / 32 * 32) : 32, half = (d + 1) / 2;
+      const int upper = k % 32 >= half, q = (int)(k % 32) - (upper ? half : 0);
+      const long word = columns ? q * 16 + i % 16 : i % 16 * 16 + q;
+      unsigned short *const at = to + k / 32 * p * 96 + i / 16 * 512 + 2 * word + upper;
       at[0] = MARK, at[32 * p] = (unsigned short)(v.u >> 16), at[64 * p] = (unsigned short)v.u;
     }
 }
@@ -134,7 +145,7 @@ static __attribute__((noinline)) void split(float *RESTRICT to, const float *RES
       const int n = valid - i < 0 ? 0 : valid - i < 16 ? valid - i : 16, d = depth - k < 32 ? (int)(depth - k) : 32;
       split16(span, (unsigned *)to + k / 32 * p * 48 + 16 * i, 16 * p, from + i * si + k * sk, n, d, si, sk, columns);
     }
-  if (!is_within(span[0], 0x7f000000u) || !is_within(span[1], 0x7f000000u)) mark((unsigned short *)to, from, p, valid, depth, si, sk, columns);
+  if (!is_within(span[0], 0x7f000000u, 0x0d800000u) || !is_within(span[1], 0x7f000000u, 0x0d800000u)) mark((unsigned short *)to, from, p, valid, depth, si, sk, columns);
 }
 `
 
@@ -175,13 +186,33 @@ static __attribute__((noinline, cold)) void plainly(const float *a, const float 
       }
   }
 }
-/* every result is finite, and 0 or at least 2^-100 */
+/* every result is finite, and at least 2^-90 */
 INLINE int is_settled(const float *s, int mr, int nr, long ld) {
-  Span a = NOTHING, b = NOTHING;
-  for (int i = 0; i < mr; i += 2)
-    for (int j = 0; j < nr; j += W) reach(&a, LOAD(s + i * ld + j)), reach(&b, LOAD(s + (i + 1) * ld + j));
-  a.most = MOST_W(a.most, b.most), a.least = LEAST_W(a.least, b.least);
-  return is_within(a, 0x7f800000u);
+  vw most = {0}, least = ~(vw){0};
+  for (int i = 0; i < mr; i++)
+    for (int j = 0; j < nr; j += W) {
+      const vw u = (vw)LOAD(s + i * ld + j) << 1;
+      most = MOST_W(most, u), least = LEAST_W(least, u);
+    }
+  return is_within((Span){most, least}, 0x7f800000u, 0x12800000u);
+}
+/* or else it belongs to a row or a column of zeros, and is what was there before */
+static __attribute__((noinline, cold)) int is_nothing(const float *a, const float *b, const float *a2, const float *b2, const float *s, int mr, int nr, long depth, long depth2, long ld) {
+  unsigned rows[32] = {0}, columns[32] = {0};
+  for (int run = 0; run < 2; run++) {
+    const unsigned *x = (const unsigned *)(run ? a2 : a), *y = (const unsigned *)(run ? b2 : b);
+    for (long k = run ? depth2 : depth; k > 0; k -= 32, x += 48 * mr, y += 48 * nr)
+      for (int q = 0; q < 16; q++) {
+        for (int i = 0; i < mr; i++) rows[i] |= x[16 * i + q] & 0x7fff7fffu;
+        for (int j = 0; j < nr; j++) columns[j] |= y[j / 16 * 256 + 16 * q + j % 16] & 0x7fff7fffu;
+      }
+  }
+  for (int i = 0; i < mr; i++)
+    for (int j = 0; j < nr; j++) {
+      const float x = fabsf(s[i * ld + j]);
+      if (!(x < __builtin_inff()) || (x < 0x1p-90f && rows[i] != 0 && columns[j] != 0)) return 0;
+    }
+  return 1;
 }
 INLINE void settle(const float *s, float *acc, int mr, int nr, long ldc) {
   for (int i = 0; i < mr; i++)
@@ -251,7 +282,7 @@ ${
   sets === 1
     ? `  if (!accumulate) {
     ${each('STORE_TILE', 0, inAcc)}
-    if (is_settled(acc, ${String(mr)}, ${String(nr)}, ldc)) return;
+    if (is_settled(acc, ${String(mr)}, ${String(nr)}, ldc) || is_nothing(x, y, x2, y2, acc, ${String(mr)}, ${String(nr)}, depth, depth2, ldc)) return;
   } else {
     ${each('STORE_TILE', 0, inScratch(0))}`
     : `  {
@@ -260,7 +291,7 @@ ${
       .join(' ')}
     for (int i = 0; i < ${size}; i += W) STORE(s[0] + i, LOAD(s[0] + i) + LOAD(s[1] + i));`
 }
-    if (is_settled(s[0], ${String(mr)}, ${String(nr)}, ${String(nr)})) { settle(s[0], acc, ${String(mr)}, ${String(nr)}, ldc); return; }
+    if (is_settled(s[0], ${String(mr)}, ${String(nr)}, ${String(nr)}) || is_nothing(x, y, x2, y2, s[0], ${String(mr)}, ${String(nr)}, depth, depth2, ${String(nr)})) { settle(s[0], acc, ${String(mr)}, ${String(nr)}, ldc); return; }
   }
 #endif
   plainly(x, y, acc, ${String(mr)}, ${String(nr)}, depth, ldc, accumulate);

@@ -33,7 +33,7 @@ import {
 } from './operands.ts'
 import { mmaCall, mmaRowsCall, mmaSplitCalls, strideAlong, vectors } from './panels.ts'
 import { sourcesOf, type Source, type Stepped } from './sources.ts'
-import { cutContraction, isLong, roomOf, type Cut, type Machine, type Side, type Width } from './tiles.ts'
+import { cutContraction, isLong, LONGEST, roomOf, type Cut, type Machine, type Side, type Width } from './tiles.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -77,9 +77,11 @@ const runsOf = (cut: Cut): ReadonlyArray<Run> => {
       run.steps.push({ accumulator, ...operandsOf(t, terms.length === 1) })
     }
   })
-  // the first step that runs into an accumulator begins it
+  // the longest first: what is behind it rounds its sum again; the first step that runs into an accumulator begins it
+  const depthOf = (r: { readonly over: Side }): number => literal(r.over.size) ?? LONGEST
   const begun = new Set<number>()
-  return [...runs.values()].map(({ over, steps }) => ({
+  const ordered = [...runs.values()].sort((a, b) => depthOf(b) - depthOf(a))
+  return ordered.map(({ over, steps }) => ({
     over,
     steps: steps.map((s) => {
       const isFirst = !begun.has(s.accumulator)

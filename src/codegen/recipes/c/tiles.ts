@@ -148,14 +148,20 @@ const bestSplitTile = (m: number, n: number, depths: ReadonlyArray<number>): Tim
   )
 }
 
-/**
- * Whether products may be taken of split operands: the depth is known, and long enough for their roundings (half of k,
- * and four) to be no more than those of k additions.
- */
+/** roundings of a split product of k steps with so many steps of tiles behind it, see `intrinsics/split-c.ts` */
+const roundings = (k: number, behind: number): number =>
+  Math.ceil(Math.min(STEP, k) / 2) + 2.5 + 6 * (Math.ceil(k / STEP) - 1 + behind)
+
+/** Whether products may be taken of split operands: the depths are known, and roundings no more than of k additions. */
 const isSplittable = (accumulators: ReadonlyArray<Accumulator>): boolean =>
   accumulators.every(({ terms }) => {
-    const depths = terms.map((t) => literal(overOf(t.dot).size))
-    return depths.every((k) => k !== undefined) && depths.reduce((s, k) => s + k, 0) >= 8
+    const depths = terms.map((t) => literal(overOf(t.dot).size) ?? NaN).sort((a, b) => b - a)
+    const all = depths.reduce((s, k) => s + k, 0)
+    return depths.every((k, i) => {
+      const behind = depths.slice(i + 1).reduce((s, later) => s + Math.ceil(later / STEP), 0)
+      // the last ones' roundings are of the whole sum, as those of additions behind the product would be
+      return i === 0 ? roundings(k, behind) <= k : roundings(k, behind) <= all
+    })
   })
 
 /** stores of one element each where the fastest axis of a result lies along the rows */
