@@ -4,6 +4,8 @@ import { existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import * as E from 'fp-ts/lib/Either.js'
+import { findCompiler } from '../src/codegen/runtime/c.ts'
 import type { Case, Family, Form } from './case.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -14,6 +16,8 @@ export interface Contender {
   readonly family: Family | 'scion'
   readonly command: string
   readonly args: ReadonlyArray<string>
+  /** settings of its own, beside those that all have */
+  readonly settings?: Readonly<Record<string, string>>
 }
 
 export interface Timed {
@@ -101,6 +105,11 @@ const node = (id: string, family: Contender['family'], file: string, ...args: Re
 })
 
 export const scion = node('c', 'scion', 'scion.ts', 'c')
+/** the same without the machine's bf16 tiles: what a processor with vectors alone runs */
+const vectorsOnly: Contender = {
+  ...node('c-vectors', 'scion', 'scion.ts', 'c', 'c-vectors'),
+  settings: { SCION_TILES: 'off' },
+}
 export const gpujs = node('gpujs', 'gpujs', 'scion.ts', 'gpujs')
 
 const packaged = [
@@ -111,9 +120,11 @@ const packaged = [
 /** Everyone who can be started, and who cannot and why. */
 export const lookAround = (): { readonly found: ReadonlyArray<Contender>; readonly absent: ReadonlyArray<Absent> } => {
   const there = torches()
+  const compiler = findCompiler()
+  const ours = E.isRight(compiler) && compiler.right.hasTiles ? [scion, vectorsOnly] : [scion]
   const installed = packaged.map((p) => ({ ...p, there: existsSync(join(HERE, 'node_modules', p.needs)) }))
   return {
-    found: [scion, ...there.found, ...installed.filter((p) => p.there).map((p) => p.contender), gpujs],
+    found: [...ours, ...there.found, ...installed.filter((p) => p.there).map((p) => p.contender), gpujs],
     absent: [
       ...there.absent,
       ...installed
@@ -140,7 +151,10 @@ interface Answer {
 /** Starts a rival on the core and waits for its greeting. */
 export const start = async (contender: Contender, core: number): Promise<Opponent> => {
   const [command = '', ...args] = [...pinned(core), contender.command, ...contender.args]
-  const child: ChildProcess = spawn(command, args, { env: environment(), stdio: ['pipe', 'pipe', 'pipe'] })
+  const child: ChildProcess = spawn(command, args, {
+    env: { ...environment(), ...contender.settings },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  })
   const last: string[] = []
   child.stderr?.on('data', (chunk: Buffer) => last.push(String(chunk)))
   const answers: string[] = []

@@ -28,7 +28,7 @@ const RESULTS = fileURLToPath(new URL('results', import.meta.url))
 const { values } = parseArgs({
   options: {
     only: { type: 'string', default: '' },
-    peers: { type: 'string', default: 'torch,jax-js,tfjs,gpujs' },
+    peers: { type: 'string', default: 'c-vectors,torch,jax-js,tfjs,gpujs' },
     quick: { type: 'boolean', default: false },
     core: { type: 'string', default: '0' },
     out: { type: 'string' },
@@ -38,7 +38,7 @@ const { values } = parseArgs({
 
 if (values.help) {
   console.log(`--only NAMES    cases whose names begin so, with commas: ${[...cases.map((c) => c.name), 'compile'].join(', ')}
---peers NAMES   rivals whose names begin so: torch, jax-js, tfjs, gpujs; none
+--peers NAMES   rivals whose names begin so: c-vectors (c without bf16 tiles), torch, jax-js, tfjs, gpujs; none
 --quick         a few repeats
 --core N        the core to pin cases to (0)
 --out DIR       where JSON, table and chart go (bench/results for a whole run; nowhere where --only is given)`)
