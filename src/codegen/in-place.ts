@@ -8,7 +8,7 @@
  */
 import type { Node } from '../dsl/node.ts'
 import type { Life } from './arena.ts'
-import { alikeIn, legalInPlace, type Pair } from './kernel/in-place.ts'
+import { alikeIn, isLegalInPlace, type Pair } from './kernel/in-place.ts'
 import type { Kernel } from './kernel/kernel.ts'
 
 // ---------------------------------------------------------------------------------------- model
@@ -40,14 +40,15 @@ export interface Shared {
 interface Edge {
   readonly operand: Node
   readonly result: Node
+  readonly isLegal: () => boolean
 }
 
-/** A largest matching, by augmenting paths: there are few results and few operands. */
+/** A largest matching, by augmenting paths; whether a pair is legal is asked when it is needed. */
 const matching = (edges: ReadonlyArray<Edge>): ReadonlyArray<Edge> => {
   const taken = new Map<Node, Edge>()
   const settle = (result: Node, tried: Set<Node>): boolean =>
     edges.some((e) => {
-      if (e.result !== result || tried.has(e.operand)) return false
+      if (e.result !== result || tried.has(e.operand) || !e.isLegal()) return false
       tried.add(e.operand)
       const other = taken.get(e.operand)
       if (other !== undefined && !settle(other.result, tried)) return false
@@ -87,10 +88,13 @@ export const takesOf = (launches: ReadonlyArray<ReadonlyArray<Run>>, isKept: (n:
       const operands = new Map(kernel.params.map((b, j) => [b.name, args[j]]))
       const made = new Map(kernel.outputs.map((b, j) => [b.name, results[j]!]))
       const isOpen = ({ operand, result }: Pair): boolean => dies(operands.get(operand)) && !isKept(made.get(result)!)
-      const edges = legalInPlace(kernel, alikeIn(kernel).filter(isOpen)).map(({ operand, result }): Edge => ({
-        operand: operands.get(operand)!,
-        result: made.get(result)!,
-      }))
+      const edges = alikeIn(kernel)
+        .filter(isOpen)
+        .map((pair): Edge => ({
+          operand: operands.get(pair.operand)!,
+          result: made.get(pair.result)!,
+          isLegal: () => isLegalInPlace(kernel, pair),
+        }))
       for (const { operand, result } of matching(edges)) takes.set(result, operand)
     }
   })

@@ -1,6 +1,7 @@
 /**
  * Where and when a kernel reads and writes its global buffers: each access with the loops around it and its address as
- * one index over them. Every loop has a name of its own here, also where the kernel uses a name twice.
+ * one index over them. Every loop has a name of its own here, also where the kernel uses a name twice. Indices are made
+ * when they are asked for: most questions are answered without them.
  */
 import { dim, literal, type Dim } from '../../dsl/dim.ts'
 import {
@@ -15,6 +16,7 @@ import {
   whole,
 } from './affine.ts'
 import { intrinsic } from './intrinsics.ts'
+import type { Reach } from './intrinsics/row.ts'
 import {
   bodyOf,
   buffersOf,
@@ -26,6 +28,7 @@ import {
   type Expr,
   type Index,
   type Kernel,
+  type Loop,
   type Place,
   type Role,
   type Stmt,
@@ -40,23 +43,37 @@ import {
 export interface Around {
   readonly name: string
   readonly role: Role
-  readonly axis: Index
-  readonly from: Index
   readonly step: number
-  readonly turn: Index
+  readonly axis: () => Index
+  readonly from: () => Index
+  readonly turn: () => Index
 }
 
 export interface Access {
   readonly buffer: string
   readonly kind: 'read' | 'write'
   /** the flat position; undefined: nothing is known of it */
-  readonly address: Index | undefined
+  readonly address: () => Index | undefined
   /** outermost first */
   readonly loops: ReadonlyArray<Around>
   /** its statement: places in the lists of statements from the outermost down */
   readonly path: ReadonlyArray<number>
   /** a store reads what its value needs before it writes: such reads and the write are one statement */
   readonly isStore: boolean
+}
+
+type Names = ReadonlyMap<string, () => Index>
+
+interface Scope {
+  readonly loops: ReadonlyArray<Around>
+  readonly path: ReadonlyArray<number>
+  /** what loops and `index` statements call their values */
+  readonly names: Names
+}
+
+const once = <A>(f: () => A): (() => A) => {
+  let known: { readonly value: A } | undefined
+  return () => (known ??= { value: f() }).value
 }
 
 // ------------------------------------------------------------------------------------- analyses
@@ -82,101 +99,98 @@ const mostOf = (count: Index): Dim | undefined => {
   return known !== undefined ? dim(known) : count.terms.length === 0 ? count.offset : undefined
 }
 
-interface Scope {
-  readonly loops: ReadonlyArray<Around>
-  readonly path: ReadonlyArray<number>
-  readonly names: Map<string, Index>
+const named = (i: Index, names: Names): Index =>
+  substituteIndex(
+    i,
+    (name) => names.get(name)?.(),
+    (e) => e,
+  )
+
+const loopAround = ({ axis, size, from, to, step, role }: Loop, names: Names, id: number): Around => {
+  const name = `${axis} ${String(id)}`
+  const parts = once(() => {
+    const [first, end] = [named(from, names), named(to, names)]
+    const span = spanOf(first, end)
+    const turns = span === undefined ? size : dim(Math.max(1, Math.ceil(span / step)))
+    const turn = axisIndex(`${name} turn`, turns)
+    // the axis itself is below its size, which turns of a loop that is cut short need not show
+    const isPlain = turn.terms.length === 0 || (literalIndex(first) !== undefined && span !== undefined)
+    return { first, turn, axis: isPlain ? addIndex(first, scaleIndex(step, turn)) : axisIndex(name, size) }
+  })
+  return { name, role, step, axis: () => parts().axis, from: () => parts().first, turn: () => parts().turn }
 }
 
 /** Every access of these buffers, in the order of the source. */
 export const accessesOf = (k: Kernel, wanted: ReadonlySet<string>): ReadonlyArray<Access> => {
   const buffers = new Map<string, Buffer>(buffersOf(k).map((b) => [b.name, b]))
   const found: Access[] = []
-  let fresh = 0
-  const named = (i: Index, { names }: Scope): Index =>
-    substituteIndex(
-      i,
-      (name) => names.get(name),
-      (e) => e,
-    )
-  const addressOf = (name: string, at: ReadonlyArray<Index>, scope: Scope): Index =>
-    named(flatten(at, buffers.get(name)!.shape), scope)
+  let ids = 0
+  const add = (
+    { buffer, at }: Place,
+    kind: Access['kind'],
+    { loops, path, names }: Scope,
+    isStore: boolean,
+    reach: ReadonlyArray<Reach> | undefined = [],
+  ): void => {
+    const id = ids++
+    const address = (): Index | undefined =>
+      reach.reduce<Index | undefined>(
+        (sum, { step, count }, n) => {
+          const most = mostOf(named(count, names))
+          return sum === undefined || step.terms.length > 0 || most === undefined
+            ? undefined
+            : addIndex(sum, scaleIndex(step.offset, axisIndex(`reach ${String(id)} ${String(n)}`, most)))
+        },
+        named(flatten(at, buffers.get(buffer)!.shape), names),
+      )
+    found.push({ buffer, kind, address: once(address), loops, path, isStore })
+  }
+  /** what is passed to an intrinsic that does not say what it reaches */
+  const addUnknown = ({ buffer }: Place, kind: Access['kind'], { loops, path }: Scope): void =>
+    void found.push({ buffer, kind, address: () => undefined, loops, path, isStore: false })
 
   const reads = (roots: ReadonlyArray<Expr>, scope: Scope, isStore: boolean): void => {
     const seen = new Set<Expr>()
     const visit = (e: Expr): void => {
       if (seen.has(e)) return
       seen.add(e)
-      if (e.kind === 'read' && wanted.has(e.buffer))
-        found.push({ ...scope, buffer: e.buffer, kind: 'read', address: addressOf(e.buffer, e.at, scope), isStore })
+      if (e.kind === 'read' && wanted.has(e.buffer)) add(e, 'read', scope, isStore)
       partsOf(e).forEach(visit)
     }
     roots.forEach(visit)
   }
 
-  /** what an intrinsic reaches from a place on */
-  const reached = (p: Place, ints: ReadonlyArray<Index>, row: number, name: string, scope: Scope): Index | undefined =>
-    intrinsic(name)
-      ?.places[row]?.reach?.(ints)
-      .reduce<Index | undefined>(
-        (sum, { step, count }) => {
-          const most = mostOf(named(count, scope))
-          return sum === undefined || step.terms.length > 0 || most === undefined
-            ? undefined
-            : addIndex(sum, scaleIndex(step.offset, axisIndex(`reach ${String(fresh++)}`, most)))
-        },
-        addressOf(p.buffer, p.at, scope),
+  const call = (s: Extract<Stmt, { readonly kind: 'call' }>, scope: Scope): void =>
+    s.places.forEach((p, n) => {
+      if (!wanted.has(p.buffer)) return
+      const passed = intrinsic(s.intrinsic)?.places[n]
+      const kinds = (['read', 'write'] as const).filter(
+        (kind) => passed?.access !== (kind === 'read' ? 'write' : 'read'),
       )
+      for (const kind of kinds)
+        if (passed?.reach === undefined) addUnknown(p, kind, scope)
+        else add(p, kind, scope, false, passed.reach(s.ints))
+    })
 
   const list = (stmts: ReadonlyArray<Stmt>, outer: Scope): void => {
     // names that an `index` statement gives hold for the rest of its list
-    const names = new Map(outer.names)
+    let { names } = outer
     stmts.forEach((s, i) => {
       const scope: Scope = { loops: outer.loops, path: [...outer.path, i], names }
       reads([...indicesOfStmt(s).flatMap(partsOfIndex), ...valuesOf(s)], scope, s.kind === 'store')
-      switch (s.kind) {
-        case 'index':
-          names.set(s.name, named(s.value, scope))
-          break
-        case 'store':
-          if (wanted.has(s.buffer))
-            found.push({
-              ...{ buffer: s.buffer, kind: 'write', address: addressOf(s.buffer, s.at, scope), isStore: true },
-              ...{ loops: scope.loops, path: scope.path },
-            })
-          break
-        case 'call':
-          s.places.forEach((p, n) => {
-            if (!wanted.has(p.buffer)) return
-            const address = reached(p, s.ints, n, s.intrinsic, scope)
-            const access = intrinsic(s.intrinsic)?.places[n]?.access ?? 'update'
-            const one = { buffer: p.buffer, address, loops: scope.loops, path: scope.path, isStore: false }
-            if (access !== 'write') found.push({ ...one, kind: 'read' })
-            if (access !== 'read') found.push({ ...one, kind: 'write' })
-          })
-          break
-        case 'for': {
-          const around = loopAround(s.loop, scope)
-          const inner = new Map(names).set(s.loop.axis, around.axis)
-          list(s.body, { loops: [...scope.loops, around], path: scope.path, names: inner })
-          break
-        }
-        default:
-          list(bodyOf(s), { ...scope, names: new Map(names) })
-      }
+      if (s.kind === 'index')
+        names = new Map(names).set(
+          s.name,
+          once(() => named(s.value, scope.names)),
+        )
+      else if (s.kind === 'store' && wanted.has(s.buffer)) add(s, 'write', scope, true)
+      else if (s.kind === 'call') call(s, scope)
+      else if (s.kind === 'for') {
+        const around = loopAround(s.loop, names, ids++)
+        const inner = new Map(names).set(s.loop.axis, around.axis)
+        list(s.body, { loops: [...scope.loops, around], path: scope.path, names: inner })
+      } else list(bodyOf(s), scope)
     })
-  }
-
-  const loopAround = (loop: Extract<Stmt, { readonly kind: 'for' }>['loop'], scope: Scope): Around => {
-    const name = `${loop.axis} ${String(fresh++)}`
-    const [from, to] = [named(loop.from, scope), named(loop.to, scope)]
-    const span = spanOf(from, to)
-    const turns = span === undefined ? loop.size : dim(Math.max(1, Math.ceil(span / loop.step)))
-    const turn = axisIndex(`${name} turn`, turns)
-    // the axis itself is below its size, which turns of a loop that is cut short need not show
-    const isPlain = turn.terms.length === 0 || (literalIndex(from) !== undefined && span !== undefined)
-    const axis = isPlain ? addIndex(from, scaleIndex(loop.step, turn)) : axisIndex(name, loop.size)
-    return { name, role: loop.role, axis, from, step: loop.step, turn }
   }
 
   list(k.body, { loops: [], path: [], names: new Map() })

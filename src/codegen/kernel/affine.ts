@@ -60,7 +60,7 @@ const showTerm = ({ factor, atom }: Term): string =>
   factor.key === '1' ? keyOfAtom(atom) : `${keyOfFactor(factor)}*${keyOfAtom(atom)}`
 
 /** `terms`: in order of their atoms' keys, each atom once, no factor 0 */
-const fromTerms = (offset: Dim, terms: ReadonlyArray<Term>): Index => {
+export const fromTerms = (offset: Dim, terms: ReadonlyArray<Term>): Index => {
   let key = ''
   for (const t of terms) key += key === '' ? showTerm(t) : `+${showTerm(t)}`
   return { offset, terms, key: key === '' ? offset.key : offset.key === '0' ? key : `${key}+${offset.key}` }

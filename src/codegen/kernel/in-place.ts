@@ -20,10 +20,19 @@
  *     y[i] = x[i + 1]                       not: i is not the same
  *     y[i, j] = x[j, i]                     not: i and j are not the same
  */
-import { productDim, type Dim } from '../../dsl/dim.ts'
+import { dim, isNonNegative, literal, productDim, type Dim } from '../../dsl/dim.ts'
 import { accessesOf, type Access, type Around } from './accesses.ts'
-import { addIndex, divIndex, isAtLeast, modIndex, scaleIndex, subIndex, whole } from './affine.ts'
-import { bodyOf, indicesOfAtom, type Atom, type Buffer, type Index, type Kernel, type Stmt } from './kernel.ts'
+import { addIndex, divIndex, fromTerms, isAtLeast, modIndex, scaleIndex, subIndex, whole } from './affine.ts'
+import {
+  bodyOf,
+  indicesOfAtom,
+  type Atom,
+  type Buffer,
+  type Index,
+  type Kernel,
+  type Stmt,
+  type Term,
+} from './kernel.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
@@ -54,8 +63,38 @@ const withoutOffset = ([a, b]: Equation): Equation => {
   return isAtLeast(x, 0) && isAtLeast(y, 0) ? [x, y] : [a, b]
 }
 
+/** the greatest value of an atom, where it is a number */
+const mostOfAtom = (a: Atom): number | undefined => {
+  const above = a.kind === 'axis' ? literal(a.size) : a.kind === 'mod' ? literal(a.by) : undefined
+  return above === undefined ? undefined : above - 1
+}
+
+/** `apart` where all is numbers, as it mostly is: what is no multiple of n stays below n. Undefined: something is not. */
+const apartByNumber = (i: Index, n: number): readonly [Index, Index] | 'whole' | undefined => {
+  const offset = literal(i.offset)
+  if (offset === undefined || offset < 0) return undefined
+  const [multiples, others]: [Term[], Term[]] = [[], []]
+  let most = offset % n
+  for (const t of i.terms) {
+    const factor = literal(t.factor)
+    if (factor === undefined || factor < 0) return undefined
+    if (factor % n === 0) multiples.push({ factor: dim(factor / n), atom: t.atom })
+    else {
+      const own = mostOfAtom(t.atom)
+      if (own === undefined) return undefined
+      others.push(t)
+      most += factor * own
+    }
+  }
+  if (most >= n) return 'whole'
+  return [fromTerms(dim(Math.floor(offset / n)), multiples), fromTerms(dim(offset % n), others)]
+}
+
 /** floor(i/f) and i mod f, where each term goes to one of them as it stands */
 const apart = (i: Index, f: Dim): readonly [Index, Index] | undefined => {
+  const n = literal(f)
+  const parts = n === undefined ? undefined : apartByNumber(i, n)
+  if (parts !== undefined) return parts === 'whole' ? undefined : parts
   const [q, r] = [divIndex(i, f), modIndex(i, f)]
   const atoms = new Set(i.terms.map((t) => t.atom))
   return [...q.terms, ...r.terms].every((t) => atoms.has(t.atom)) ? [q, r] : undefined
@@ -65,8 +104,9 @@ const apart = (i: Index, f: Dim): readonly [Index, Index] | undefined => {
 const split = ([a, b]: Equation): ReadonlyArray<Equation> | undefined => {
   const factors = new Map([...a.terms, ...b.terms].map((t) => [t.factor.key, t.factor]))
   for (const f of factors.values()) {
-    if (f.key === '1' || !isAtLeast(whole(f), 0)) continue
-    const [x, y] = [apart(a, f), apart(b, f)]
+    if (f.key === '1' || !isNonNegative(f)) continue
+    const x = apart(a, f)
+    const y = x === undefined ? undefined : apart(b, f)
     if (x === undefined || y === undefined || (x[0].key === '0' && y[0].key === '0')) continue
     return [
       [x[0], y[0]],
@@ -86,7 +126,7 @@ const makesSame = (a: Index, b: Index, loops: ReadonlyMap<string, Around>, commo
     i.terms.reduce<Index>((sum, { factor, atom }) => {
       const loop = atom.kind === 'axis' ? loops.get(atom.name) : undefined
       const one: Index = { offset: whole(0).offset, terms: [{ factor: whole(1).offset, atom }], key: '' }
-      const value = loop === undefined ? one : addIndex(loop.from, scaleIndex(loop.step, loop.turn))
+      const value = loop === undefined ? one : addIndex(loop.from(), scaleIndex(loop.step, loop.turn()))
       return addIndex(sum, scaleIndex(factor, value))
     }, whole(i.offset))
   const learn = (x: Atom, y: Atom): void => {
@@ -102,7 +142,7 @@ const makesSame = (a: Index, b: Index, loops: ReadonlyMap<string, Around>, commo
     parts.set(own, x)
   }
   const isDone = (): boolean =>
-    common.every((l) => l.turn.terms.length === 0 || same.has(l.name) || same.has(`${l.name} turn`))
+    common.every((l) => l.turn().terms.length === 0 || same.has(l.name) || same.has(`${l.name} turn`))
   for (let n = 0; n < MOST && !isDone(); n++) {
     const next = todo.pop()
     if (next === undefined) return false
@@ -133,11 +173,18 @@ const isBefore = (r: Access, w: Access): boolean => {
   return at < w.path.length && r.path[at]! < w.path[at]!
 }
 
-const isOwned = (r: Access, w: Access): boolean => {
+/** `decided`: by addresses and loops, for operands are often read alike */
+const isOwned = (r: Access, w: Access, decided: Map<string, boolean>): boolean => {
   const common = commonLoops(r, w)
   if ([...r.loops, ...w.loops].some((l) => isShared(l) && !common.includes(l))) return false
+  const [a, b] = [r.address()!, w.address()!]
+  const key = `${a.key} = ${b.key} in ${common.map((l) => l.name).join()}`
+  const known = decided.get(key)
+  if (known !== undefined) return known
   const loops = new Map([...r.loops, ...w.loops].map((l) => [l.name, l]))
-  return makesSame(r.address!, w.address!, loops, common)
+  const made = makesSame(a, b, loops, common)
+  decided.set(key, made)
+  return made
 }
 
 const hasBlocks = (body: ReadonlyArray<Stmt>): boolean =>
@@ -147,10 +194,6 @@ const hasBlocks = (body: ReadonlyArray<Stmt>): boolean =>
 
 const elements = (b: Buffer): string => productDim(b.shape).key
 
-const keyOf = ({ operand, result }: Pair): string => `${operand} ${result}`
-
-const decided = new WeakMap<Kernel, Map<string, boolean>>()
-
 /** Parameters and outputs with equally many elements. */
 export const alikeIn = (k: Kernel): ReadonlyArray<Pair> =>
   k.params.flatMap((p) =>
@@ -159,29 +202,54 @@ export const alikeIn = (k: Kernel): ReadonlyArray<Pair> =>
     ),
   )
 
-/**
- * Those of the pairs that are legal, each by itself and together with pairs of other buffers. `pairs`: of `alikeIn`, all
- * of them where none are given.
- */
-export const legalInPlace = (k: Kernel, pairs: ReadonlyArray<Pair> = alikeIn(k)): ReadonlyArray<Pair> => {
-  const known = decided.get(k) ?? new Map<string, boolean>()
-  decided.set(k, known)
-  const open = pairs.filter((p) => !known.has(keyOf(p)))
-  if (open.length > 0) {
-    const accesses = accessesOf(k, new Set(open.flatMap((p) => [p.operand, p.result])))
-    for (const p of open) known.set(keyOf(p), isLegal(p, accesses, hasBlocks(k.body)))
+/** what is known of a kernel: its accesses, and which pairs are legal */
+interface Known {
+  readonly accesses: ReadonlyArray<Access>
+  readonly needsBlock: boolean
+  readonly legal: Map<string, boolean>
+  readonly owned: Map<string, boolean>
+}
+const kernels = new WeakMap<Kernel, Known>()
+
+const knownOf = (k: Kernel): Known => {
+  const found = kernels.get(k)
+  if (found !== undefined) return found
+  const wanted = new Set(alikeIn(k).flatMap((p) => [p.operand, p.result]))
+  const made: Known = {
+    accesses: accessesOf(k, wanted),
+    needsBlock: hasBlocks(k.body),
+    legal: new Map(),
+    owned: new Map(),
   }
-  return pairs.filter((p) => known.get(keyOf(p)) === true)
+  kernels.set(k, made)
+  return made
 }
 
-const isLegal = ({ operand, result }: Pair, accesses: ReadonlyArray<Access>, needsBlock: boolean): boolean => {
+/** Whether a pair of `alikeIn` is legal: by itself, and together with pairs of other buffers. */
+export const isLegalInPlace = (k: Kernel, pair: Pair): boolean => {
+  const known = knownOf(k)
+  const { legal } = known
+  const key = `${pair.operand} ${pair.result}`
+  const decided = legal.get(key) ?? isLegal(pair, known)
+  legal.set(key, decided)
+  return decided
+}
+
+/** All pairs that are legal. */
+export const legalInPlace = (k: Kernel): ReadonlyArray<Pair> => alikeIn(k).filter((p) => isLegalInPlace(k, p))
+
+const isLegal = ({ operand, result }: Pair, { accesses, needsBlock, owned }: Known): boolean => {
   const reads = accesses.filter((a) => a.buffer === operand && a.kind === 'read')
   const writes = accesses.filter((a) => a.buffer === result && a.kind === 'write')
-  const isKnown = (a: Access): boolean =>
-    a.address !== undefined && !readsData(a.address) && (!needsBlock || a.loops.some(isShared))
+  const isInBlock = (a: Access): boolean => !needsBlock || a.loops.some(isShared)
+  const isKnown = (a: Access): boolean => {
+    const address = a.address()
+    return address !== undefined && !readsData(address)
+  }
   return (
-    [...reads, ...writes].every(isKnown) &&
+    [...reads, ...writes].every(isInBlock) &&
     reads.every((r) => writes.every((w) => isBefore(r, w))) &&
-    reads.every((r) => writes.every((w) => isOwned(r, w)))
+    [...reads, ...writes].every(isKnown) &&
+    reads.every((r) => writes.every((w) => isOwned(r, w, owned)))
   )
 }
