@@ -38,7 +38,7 @@ const text = `#ifndef WRITTEN_OUT
     else { FOR_TILE(mr, nv) s[i][j] = (vf){0}; } \\
     for (long k = 0; k < depth; k++, b += ldb) { \\
       vf x[nv]; \\
-      WRITTEN_OUT for (int j = 0; j < nv; j++) x[j] = LOAD(b + j * W); \\
+      WRITTEN_OUT for (int j = 0; j < nv; j++) __builtin_prefetch(b + 16 * ldb + j * W), x[j] = LOAD(b + j * W); \\
       FOR_TILE(mr, nv) s[i][j] += r[i / 4][(i % 4) * lda] * x[j]; \\
       WRITTEN_OUT for (int i = 0; i < (mr + 3) / 4; i++) r[i]++; \\
     } \\
