@@ -184,7 +184,9 @@ export const compile =
 const explainC = (program: Program, sizes: Sizes): Checked<Report> =>
   E.map(({ fused }: BlockStages) => {
     const width = widestVectors()
-    const schedule = scheduleOf(fused, { width, isFrozen: () => false })
+    const compiler = findCompiler()
+    const hasTiles = E.isRight(compiler) && compiler.right.hasTiles
+    const schedule = scheduleOf(fused, { width, hasTiles, isFrozen: () => false })
     return reportC(
       fused,
       schedule,
