@@ -64,8 +64,10 @@ export const sidesOf = (
 }
 
 /**
- * The operands of a dot in a tile. A factor that is one number for the whole dot goes to the smaller of them, and never to
- * one that is packed once and for all:  (g dO) V^T = dO (g V)^T
+ * The operands of a dot in a tile. A factor that is one number for the whole dot leaves an operand that is in memory but
+ * for it, for one that is computed anyway or is smaller; none goes to one that is packed once and for all:
+ *
+ *     (g dO) V^T = dO (g V)^T
  */
 export const operandsOf = (
   g: Group,
@@ -74,22 +76,22 @@ export const operandsOf = (
   isConstant: (n: Node) => boolean,
 ): { readonly rows: Node; readonly columns: Node } => {
   const { rows, columns } = sidesOf(d, axis)!
-  const stays = new Set([...g.reads, ...resultsOf(g)])
+  const inMemory = new Set([...g.reads, ...resultsOf(g)])
   const varying = new Set([axis, ...d.attrs.over, ...innerOf(g, d).map((x) => x.name)])
   const isFactor = (n: Node): boolean => n.type.dims.every((x) => !varying.has(x.name) || literal(x.size) === 1)
-  const apart = (n: Node): { readonly rest: Node; readonly factor: Node | undefined } => {
-    const [a, b] = n.args
-    if (n.op !== 'map' || n.attrs.fn !== 'mul' || stays.has(n) || isConstant(n)) return { rest: n, factor: undefined }
-    const isFirst = isFactor(a!)
-    return isFirst || isFactor(b!)
-      ? { rest: isFirst ? b! : a!, factor: isFirst ? a! : b! }
-      : { rest: n, factor: undefined }
+  const isPlain = (n: Node): boolean => inMemory.has(n) || (n.op === 'rename' && isPlain(n.args[0]!))
+  /** what is in memory, times what */
+  const apart = (n: Node): readonly [Node, Node] | undefined => {
+    if (n.op !== 'map' || n.attrs.fn !== 'mul' || inMemory.has(n)) return undefined
+    const [a, b] = [n.args[0]!, n.args[1]!]
+    return isFactor(b) && isPlain(a) ? [a, b] : isFactor(a) && isPlain(b) ? [b, a] : undefined
   }
+  const takes = (to: Node, from: Node): boolean => !isConstant(to) && (!isPlain(to) || volume(to) < volume(from))
   const [r, c] = [apart(rows), apart(columns)]
-  const times = (n: Node, f: Node | undefined): Node => (f === undefined ? n : kit.map('mul', n, f))
-  if (!isConstant(c.rest) && volume(c.rest) < volume(r.rest))
-    return { rows: r.rest, columns: times(times(c.rest, c.factor), r.factor) }
-  return { rows: times(times(r.rest, r.factor), c.factor), columns: c.rest }
+  if (r !== undefined && takes(columns, rows)) return { rows: r[0], columns: kit.map('mul', columns, r[1]) }
+  if (c !== undefined && !isConstant(columns) && takes(rows, columns))
+    return { rows: kit.map('mul', rows, c[1]), columns: c[0] }
+  return { rows, columns }
 }
 
 /** every term multiplies rows of the tile by columns that have all the inner axes of the result */
