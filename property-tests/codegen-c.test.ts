@@ -177,6 +177,12 @@ describe('without a compiler', () => {
     executable.dispose()
   })
 
+  test.skipIf(!hasCompiler)('a word may stand before the compiler', () => {
+    const command = `env ${process.env['CC'] ?? 'cc'}`
+    const executable = withCompiler(command, () => get(compileNow(doubled, { target: 'c' })))
+    expect(get(executable.runNow({ x }))['y']).toEqual(Float32Array.of(2, 4, 6))
+  })
+
   test.skipIf(!hasCompiler)('auto is c where there is one; what does not compile is a fault', () => {
     const executable = get(compileNow(doubled, { target: 'auto' }))
     expect(executable.target).toBe('c')

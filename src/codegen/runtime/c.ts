@@ -16,8 +16,11 @@ import type { Width } from '../recipes/c/tiles.ts'
 // ---------------------------------------------------------------------------------------- model
 
 export interface Compiler {
+  /** what is run, a word each: a wrapper may stand before the compiler's name */
   readonly command: string
   readonly version: string
+  /** GNU's: it has options that others do not know */
+  readonly isGnu: boolean
   /** what `-march=native` depends on */
   readonly cpu: string
   /** floats in the machine's widest vectors */
@@ -26,17 +29,17 @@ export interface Compiler {
   readonly hasTiles: boolean
 }
 
-const FLAGS = [
-  ...[
-    '-std=gnu11',
-    '-O2',
-    '-ftree-vectorize',
-    '-fvect-cost-model=dynamic',
-    '-march=native',
-    '-mprefer-vector-width=512',
-  ],
+const flagsFor = ({ isGnu }: Compiler): ReadonlyArray<string> => [
+  ...['-std=gnu11', '-O2', '-ftree-vectorize', ...(isGnu ? ['-fvect-cost-model=dynamic'] : [])],
+  ...(process.arch === 'x64' ? ['-march=native', '-mprefer-vector-width=512'] : ['-mcpu=native']),
   ...['-fno-math-errno', '-fno-trapping-math', '-w', '-shared', '-fPIC'],
 ]
+
+/** `ccache gcc` is two words; nothing else of a shell is understood */
+const run = (command: string, args: ReadonlyArray<string>): string => {
+  const [file = '', ...before] = command.split(/\s+/).filter((w) => w !== '')
+  return execFileSync(file, [...before, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+}
 
 const textOf = (e: unknown): string => (e instanceof Error ? e.message : String(e))
 const fault = (expected: string, actual: string, hint?: string): NonEmptyArray<Fault> => [
@@ -70,28 +73,29 @@ const mayUseTiles = (): boolean => {
   }
 }
 
-const isGccFrom = (version: string, least: number): boolean =>
-  !version.includes('clang') && Number(/(\d+)\.\d+\.\d+/.exec(version)?.[1] ?? 0) >= least
+const isFrom = (version: string, least: number): boolean => Number(/(\d+)\.\d+\.\d+/.exec(version)?.[1] ?? 0) >= least
 
 /**
  * Tiles that multiply bf16 numbers (AMX): on Linux, where the processor has them and the kernel lets the process.
  * SCION_TILES=off does without them.
  */
-const hasTilesOf = (cpu: string, version: string): boolean =>
+const hasTilesOf = (cpu: string, version: string, isGnu: boolean): boolean =>
   process.env['SCION_TILES'] !== 'off' &&
   process.platform === 'linux' &&
   process.arch === 'x64' &&
   ['avx512bw', 'amx_tile', 'amx_bf16'].every((f) => cpu.split(' ').includes(f)) &&
-  isGccFrom(version, 12) &&
+  isGnu &&
+  isFrom(version, 12) &&
   mayUseTiles()
 
 const probe = (command: string): Checked<Compiler> =>
   E.tryCatch(
     () => {
-      const version = execFileSync(command, ['--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+      const text = run(command, ['--version'])
+      const isGnu = text.includes('Free Software Foundation')
+      const version = text.split('\n')[0] ?? text
       const cpu = cpuFlags()
-      const line = version.split('\n')[0] ?? version
-      return { command, version: line, cpu, widest: widestOf(cpu), hasTiles: hasTilesOf(cpu, line) }
+      return { command, version, isGnu, cpu, widest: widestOf(cpu), hasTiles: hasTilesOf(cpu, version, isGnu) }
     },
     (e) => fault('a C compiler', `${command}: ${textOf(e)}`, 'install cc, name one in CC, or use target gpujs'),
   )
@@ -136,7 +140,7 @@ const usableFolder = (): string => {
 export const build = (compiler: Compiler, source: string, more: ReadonlyArray<string> = []): Checked<string> =>
   E.tryCatch(
     () => {
-      const flags = [...FLAGS, ...more]
+      const flags = [...flagsFor(compiler), ...more]
       const parts = [source, flags.join(' '), compiler.command, compiler.version, compiler.cpu]
       const hash = createHash('sha256').update(parts.join('\0')).digest('hex').slice(0, 32)
       const folder = usableFolder()
@@ -145,10 +149,7 @@ export const build = (compiler: Compiler, source: string, more: ReadonlyArray<st
       const fresh = join(folder, `${hash}.${String(process.pid)}.${String(Date.now())}`)
       try {
         writeFileSync(`${fresh}.c`, source)
-        execFileSync(compiler.command, [...flags, '-o', `${fresh}.so`, `${fresh}.c`, '-lm'], {
-          encoding: 'utf8',
-          stdio: ['ignore', 'pipe', 'pipe'],
-        })
+        run(compiler.command, [...flags, '-o', `${fresh}.so`, `${fresh}.c`, '-lm'])
         renameSync(`${fresh}.so`, object)
       } finally {
         rmSync(`${fresh}.c`, { force: true })
