@@ -64,7 +64,7 @@ const maskedGroups = (p: Program): number =>
     .fused.launches.flat()
     .filter((g) => {
       const axis = tileAxis(g)
-      return axis !== undefined && maskOf(g, axis.name) !== undefined
+      return axis !== undefined && maskOf(g, axis) !== undefined
     }).length
 
 describe.each(Object.entries(masks).flatMap(([name, mask]) => others.map((o) => [name, o, mask] as const)))(

@@ -111,15 +111,18 @@ const boundsOf = (condition: Node, axis: string, row: string): ReadonlyArray<Bou
     return [x < 0 ? { side: 'to', row: r, offset } : { side: 'from', row: -r, offset: -offset }]
   })
 
-/** over rows first <= row < end, ends of x within 0 and the size */
+/** over rows first <= row < end, ends of x within 0 and the size; `rows`: how many there are in all */
 const insideOf =
-  (bounds: ReadonlyArray<Bound>, size: Dim) =>
+  (bounds: ReadonlyArray<Bound>, size: Dim, rows: Dim) =>
   (first: Index, end: Index): Range => {
     const last = shiftIndex(end, -1)
     const [from] = bounds.filter((b) => b.side === 'from')
     const [to] = bounds.filter((b) => b.side === 'to')
-    const at = (b: Bound, i: Index, more: number): Index =>
-      clampIndex(shiftIndex(scaleIndex(b.row, i), b.offset + more), 0, size)
+    const at = (b: Bound, i: Index, more: number): Index => {
+      const x = shiftIndex(scaleIndex(b.row, i), b.offset + more)
+      const isRow = rows.key === size.key && (x.key === first.key || x.key === end.key)
+      return isRow ? x : clampIndex(x, 0, size)
+    }
     return {
       from: from === undefined ? whole(0) : at(from, from.row > 0 ? first : last, 0),
       to: to === undefined ? whole(size) : at(to, to.row > 0 ? last : first, 1),
@@ -227,13 +230,13 @@ const argsOf = (s: Stage): ReadonlyArray<Node> =>
 const maskBy = (
   g: Group,
   axis: Axis,
-  row: string,
+  row: Axis,
   condition: Node,
   selects: ReadonlyArray<NodeOf<'map'>>,
 ): Mask | undefined => {
-  const bounds = boundsOf(condition, axis.name, row)
+  const bounds = boundsOf(condition, axis.name, row.name)
   if (bounds.length === 0) return undefined
-  const { leavesOf, zeroOf, isShielded, results } = outsideOf(g, axis.name, row, condition)
+  const { leavesOf, zeroOf, isShielded, results } = outsideOf(g, axis.name, row.name, condition)
   const hasIt = (n: Node): boolean => hasAxis(n.type, axis.name)
   const claims = new Map<Node, Claim>()
   /** the first stage that a claim of rows is needed at */
@@ -288,14 +291,14 @@ const maskBy = (
   const early = g.stages.slice(0, since + 1).flatMap((s) => s.results.filter(hasIt))
   const roots = g.stages.flatMap((s) => [...s.results, ...argsOf(s)])
   if (!early.every((n) => isShielded(n, roots))) return undefined
-  return { axis, selects, inside: insideOf(bounds, axis.size), claims: [...claims.values()], since }
+  return { axis, selects, inside: insideOf(bounds, axis.size, row.size), claims: [...claims.values()], since }
 }
 
 /** axes shorter than this are not worth it */
 const SHORT = 32
 
 /** The mask that cuts an inner axis short for tiles of rows, if there is one. */
-export const maskOf = (g: Group, row: string): Mask | undefined => {
+export const maskOf = (g: Group, row: Axis): Mask | undefined => {
   const reads = new Set(g.reads)
   const conditions = new Map<Node, NodeOf<'map'>[]>()
   const seen = new Set<Node>()
@@ -308,7 +311,7 @@ export const maskOf = (g: Group, row: string): Mask | undefined => {
   }
   g.stages.forEach((s) => [...s.results, ...argsOf(s)].forEach(visit))
   for (const [condition, selects] of conditions) {
-    if (!namesOf(condition).includes(row)) continue
+    if (!namesOf(condition).includes(row.name)) continue
     const axes = condition.type.dims.filter(
       (d) => !g.outer.some((o) => o.name === d.name) && (literal(d.size) ?? SHORT) >= SHORT,
     )

@@ -17,7 +17,7 @@ import type { Expr, Index, Place, Stmt } from '../../kernel/kernel.ts'
 import { namesOf } from '../../sizes.ts'
 import { loopFrom, loopOver, within } from '../../kernel/statements.ts'
 import { isConstant } from './packed.ts'
-import { isAlongRows, linearRead, mmaCall, packPanel, positions, vectors, type Value } from './panels.ts'
+import { isAlongRows, linearRead, mmaCall, mmaRowsCall, packPanel, positions, vectors, type Value } from './panels.ts'
 import { expressionsIn, innerOf, type Home } from './scene.ts'
 import { floorTo, loopsOf, spaceOf } from './space.ts'
 import { operandsOf, overOf, piecesOf, rangeOf, rowLoop, type Pieces, type Tiling } from './tile.ts'
@@ -88,15 +88,11 @@ export const productsIn = (
     const depth = subIndex(p.k1, p.k0)
     const asRows =
       (place: (i: Index) => Place, lda: Index): Left['times'] =>
-      (i, b, acc) => ({
-        kind: 'call',
-        intrinsic: 'mmaRows',
-        places: [place(i), b.place, acc],
-        ints: [
-          ...[whole(width), whole(tile.rows), whole(tile.vectors * width), rowsAt(i, tile), depth],
-          ...[lda, b.step, whole(ld), whole(adds ? 1 : 0)],
-        ],
-      })
+      (i, b, acc) =>
+        mmaRowsCall(
+          ...([width, tile, rowsAt(i, tile), { place: place(i), step: lda }] as const),
+          ...([b, { place: acc, step: whole(ld) }, depth, adds] as const),
+        )
     const linear = linearRead({ value, extent: axis.size, over }, around.shapeOf)
     if (linear?.k.key === '1')
       return { rows: [], before: none, times: asRows((i) => linear.place(i, p.k0), whole(linear.i)) }

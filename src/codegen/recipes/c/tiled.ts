@@ -118,7 +118,7 @@ const stagesOf = (
 
 /** The kernel of a group of rows with contractions, in tiles along an axis. */
 export const tiledC = (group: Group, axis: Axis, width: Width, isFrozen: (n: Node) => boolean): Recipe => {
-  const t = tilingOf(group, axis, width, maskOf(group, axis.name))
+  const t = tilingOf(group, axis, width, maskOf(group, axis))
   const copies = copyColumns(t)
   const columns = columnsIn(t, isFrozen)
   const made = stagesOf(t, productsIn(t, columns.of, isFrozen))
