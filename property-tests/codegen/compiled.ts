@@ -7,6 +7,7 @@ import { keyOfKernel, type Kernel } from '../../src/codegen/kernel/kernel.ts'
 import { judgeAll, partCases, type PartCase } from '../../src/codegen/lockstep.ts'
 import { blockStages } from '../../src/codegen/pipeline.ts'
 import { recipeC, type Width } from '../../src/codegen/recipes/c/index.ts'
+import type { Machine } from '../../src/codegen/recipes/c/tiles.ts'
 import { addressOf, loadKernels, sizeAt } from '../../src/codegen/runtime/kernels-c.ts'
 import type { Sizes } from '../../src/dsl/dim.ts'
 import type { Values } from '../../src/dsl/interpret.ts'
@@ -21,18 +22,19 @@ export interface Case {
   readonly case: PartCase<Made>
 }
 
-/** every kernel of a program, with the oracle's inputs and the bounds of f32 */
+/** every kernel of a program, with the oracle's inputs and the bounds of f32; `machine`: what it may use beside vectors */
 export const compiledCases = (
   where: string,
   program: Program,
   sizes: Sizes,
   inputs: Values,
   width: Width,
+  machine: Machine = {},
 ): ReadonlyArray<Case> => {
   const { split, fused } = get(blockStages(program, 'c', sizes, simplify))
   const isFrozen = (n: Node): boolean => n.op === 'input' && (n.attrs.name === 'W' || n.attrs.name.startsWith('model.'))
   const made = fused.launches.flat().map((g): Made => {
-    const { kernel, args, results } = recipeC(g, { width, isFrozen })
+    const { kernel, args, results } = recipeC(g, { width, isFrozen, ...machine })
     const nodes = args.flatMap((a) => (a.kind === 'node' ? [a.node] : a.packed.args))
     return { kernel, args: [...new Set(nodes)], results, given: args }
   })

@@ -85,10 +85,10 @@ static void transpose16(unsigned *RESTRICT to, const unsigned *RESTRICT from) {
 #pragma GCC unroll 16
   for (int i = 0; i < 16; i++) put_w(to + 16 * i, r[i]);
 }
-/* two vectors in one: halves of words side by side */
+/* two vectors in one: halves of words side by side; the l of what will be marked has more than its upper half */
 #define PUT_PARTS(at, apart, x, y) { \\
   PARTS(x, h, m, l) PARTS(y, h1, m1, l1) \\
-  put_w(at, h >> 16 | h1), put_w((at) + (apart), m >> 16 | m1), put_w((at) + 2 * (apart), l >> 16 | l1); \\
+  put_w(at, h >> 16 | h1), put_w((at) + (apart), m >> 16 | m1), put_w((at) + 2 * (apart), l >> 16 | (l1 & 0xffff0000u)); \\
 }
 /* 16 elements' 32 numbers, of which there are n and d: three tiles, \`piece\` words apart; k and k + half share a word */
 INLINE void split16(Span *span, unsigned *to, long piece, const float *from, int n, int d, long si, long sk, int columns) {
