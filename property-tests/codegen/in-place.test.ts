@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { simplify } from '../../src/autodiff/simplify.ts'
 import { originOf } from '../../src/codegen/fuse/alias.ts'
+import { explain, showReport as showWhole } from '../../src/codegen/index.ts'
 import { alikeIn, legalInPlace, type Pair } from '../../src/codegen/kernel/in-place.ts'
 import { runKernel, showReport } from '../../src/codegen/kernel/interpret.ts'
 import { keyOfKernel } from '../../src/codegen/kernel/kernel.ts'
@@ -184,5 +185,14 @@ describe.runIf(E.isRight(findCompiler()))('programs on c', () => {
     })
     const may = schedule.kernels.flatMap((k) => [...(k.mayAlias ?? [])])
     expect(may.length).toBeGreaterThanOrEqual(2)
+  })
+
+  test('the report names every result in place, and the arena as it is', () => {
+    const { program } = randomChain(3, 12)
+    const { schedule, arena } = get(compileNative(program, {}, simplify))
+    const report = get(explain(program, {}, 'c'))
+    expect(report.kernels.flatMap((k) => k.inPlace ?? []).length).toBe(schedule.takes.size)
+    expect(report.arenaBytes).toBe(4 * arena)
+    expect(showWhole(report)).toMatch(/in place: \d+_\w+(\.\d)? for \d+_\w+/)
   })
 })
