@@ -198,19 +198,22 @@ INLINE int is_settled(const float *s, int mr, int nr, long ld) {
 }
 /* or else it belongs to a row or a column of zeros, and is what was there before */
 static __attribute__((noinline, cold)) int is_nothing(const float *a, const float *b, const float *a2, const float *b2, const float *s, int mr, int nr, long depth, long depth2, long ld) {
-  unsigned rows[32] = {0}, columns[32] = {0};
+  vw lines[32] = {0}, columns[2] = {0};
   for (int run = 0; run < 2; run++) {
     const unsigned *x = (const unsigned *)(run ? a2 : a), *y = (const unsigned *)(run ? b2 : b);
-    for (long k = run ? depth2 : depth; k > 0; k -= 32, x += 48 * mr, y += 48 * nr)
-      for (int q = 0; q < 16; q++) {
-        for (int i = 0; i < mr; i++) rows[i] |= x[16 * i + q] & 0x7fff7fffu;
-        for (int j = 0; j < nr; j++) columns[j] |= y[j / 16 * 256 + 16 * q + j % 16] & 0x7fff7fffu;
-      }
+    for (long k = run ? depth2 : depth; k > 0; k -= 32, x += 48 * mr, y += 48 * nr) {
+      for (int i = 0; i < mr; i++) lines[i] |= *(const vwu *)(x + 16 * i);
+      for (int j = 0; j < nr; j += 16)
+        for (int q = 0; q < 16; q++) columns[j / 16] |= *(const vwu *)(y + 16 * j + 16 * q);
+    }
   }
+  unsigned rows[32] = {0};
+  for (int i = 0; i < mr; i++)
+    for (int q = 0; q < 16; q++) rows[i] |= lines[i][q] & 0x7fff7fffu;
   for (int i = 0; i < mr; i++)
     for (int j = 0; j < nr; j++) {
       const float x = fabsf(s[i * ld + j]);
-      if (!(x < __builtin_inff()) || (x < 0x1p-90f && rows[i] != 0 && columns[j] != 0)) return 0;
+      if (!(x < __builtin_inff()) || (x < 0x1p-90f && rows[i] != 0 && (columns[j / 16][j % 16] & 0x7fff7fffu) != 0)) return 0;
     }
   return 1;
 }
