@@ -143,6 +143,9 @@ const wild = (d: Dice, from: number, to: number): number =>
 const plain = (d: Dice): number => 2 * d.real() - 1
 const oneIn = (d: Dice, n: number, odd: () => number): number => (d.int(1, n) === 1 ? odd() : plain(d))
 
+/** rounded to eight bits it is infinite */
+const LARGEST = 2 ** 127 * (2 - 2 ** -23)
+
 /** what operands are made of */
 const KINDS: Readonly<Record<string, (d: Dice) => number>> = {
   'ordinary numbers': plain,
@@ -153,7 +156,8 @@ const KINDS: Readonly<Record<string, (d: Dice) => number>> = {
   'numbers too small for three parts, by large ones': (d) => (d.int(0, 1) === 0 ? wild(d, -130, -98) : wild(d, 55, 62)),
   'infinities and NaN beside ordinary ones': (d) =>
     oneIn(d, 300, () => d.pick([Infinity, -Infinity, NaN, 0, -0, 2 ** -149])),
-  'the largest numbers beside small ones': (d) => (d.int(1, 100) === 1 ? wild(d, 124, 127) : plain(d) * 2 ** -40),
+  'the largest numbers beside small ones': (d) =>
+    d.int(1, 100) === 1 ? d.pick([wild(d, 124, 127), -LARGEST]) : plain(d) * 2 ** -40,
   'zeros and few others': (d) => (d.int(0, 9) === 0 ? plain(d) : 0),
   'the largest middle and low parts': (d) => 1 + d.int(0, 3) * 2 ** -7 + 2 ** -8 - 2 ** -17 + 2 ** -17 - 2 ** -23,
 }
