@@ -29,8 +29,9 @@ export interface Compiler {
   readonly hasTiles: boolean
 }
 
+/** GNU's: the processor orders instructions itself, and a twelfth of the compiler's time would go into doing it before */
 const flagsFor = ({ isGnu }: Compiler): ReadonlyArray<string> => [
-  ...['-std=gnu11', '-O2', '-ftree-vectorize', ...(isGnu ? ['-fvect-cost-model=dynamic'] : [])],
+  ...['-std=gnu11', '-O2', '-ftree-vectorize', ...(isGnu ? ['-fvect-cost-model=dynamic', '-fno-schedule-insns2'] : [])],
   ...(process.arch === 'x64' ? ['-march=native', '-mprefer-vector-width=512'] : ['-mcpu=native']),
   ...['-fno-math-errno', '-fno-trapping-math', '-w', '-shared', '-fPIC'],
 ]
