@@ -12,7 +12,8 @@ import type { Buffer } from '../kernel.ts'
 
 // ---------------------------------------------------------------------------------------- model
 
-export type ReportKind = 'bounds' | 'unwritten' | 'overwritten' | 'race' | 'divergence' | 'range' | 'readonly' | 'unknown'
+export type ReportKind =
+  'bounds' | 'unwritten' | 'overwritten' | 'race' | 'divergence' | 'range' | 'readonly' | 'unknown'
 
 /** Something that a correct kernel never does. */
 export interface Report {
