@@ -1,7 +1,12 @@
 /**
  * Products of float32 on bf16 tiles wherever a kernel may take them, however small: the zoo under the oracle's bounds, the
- * same bits for any number of threads and in place; and numbers that are hard to split, beside ordinary ones.
+ * same bits for any number of threads and in place; numbers that are hard to split, beside ordinary ones; and systems that
+ * refuse the tiles.
  */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import { describe, expect, test } from 'vitest'
 import { legalInPlace } from '../../src/codegen/kernel/in-place.ts'
@@ -236,4 +241,19 @@ describe.skipIf(!hasTiles)('products of split operands', () => {
     expect(bits(runAll(all, 16, 3))).toEqual(apart)
     expect(bits(runAll(all, 16, 3, (k) => onceEach(legalInPlace(k))))).toEqual(apart)
   }, 120_000)
+
+  test('a process that the system refuses tiles does without them', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'scion-tiles-'))
+    const [refuse, fixtures] = [join(folder, 'refuse'), join(import.meta.dirname, '../fixtures')]
+    const node = [process.execPath, '--import', 'tsx', join(fixtures, 'product-once.ts')]
+    const run = ([command, ...args]: ReadonlyArray<string>): string =>
+      execFileSync(command!, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+    try {
+      execFileSync('cc', ['-o', refuse, join(fixtures, 'refuse-tiles.c')])
+      expect(run(node)).toBe('true true 128')
+      expect(run([refuse, ...node])).toBe('false false 128')
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  }, 60_000)
 })
