@@ -49,16 +49,19 @@ const vectors = (axis: string, body: ReadonlyArray<Stmt>): ReadonlyArray<Stmt> =
   )
 }
 
-/** rows in tiles of three, packed whole before any of them is written; `columns`: how many blocks share the rows */
-const packed = (columns: number): Kernel => {
+/**
+ * Three rows at a time, packed whole before any of them is written; `columns`: how many blocks share the rows; `own`: how
+ * many of the three the block writes.
+ */
+const packed = (columns: number, own = 3): Kernel => {
   const [rowsOf, c] = [axisIndex('rows', 7), axisIndex('columns', 8)]
   const [m, n] = [axisIndex('m', 7), axisIndex('n', 8)]
   const width = 8 / columns
-  const ending = minIndex(shiftIndex(rowsOf, 3), whole(7))
+  const ending = minIndex(shiftIndex(rowsOf, own), whole(7))
   return kernel(
     within(
       [
-        loopFrom('rows', dim(7), whole(0), whole(7), 3, 'block'),
+        loopFrom('rows', dim(7), whole(0), whole(7), own, 'block'),
         loopFrom('columns', dim(8), whole(0), whole(8), width, 'block'),
       ],
       [
@@ -92,6 +95,29 @@ const packed = (columns: number): Kernel => {
     ),
     [dim(7), dim(8)],
     [buffer('left', [dim(24)], 'scratch')],
+  )
+}
+
+/** y[t] = x[t] + x[t + 1] by a product that does not say what it reads */
+const multiplied = (): Kernel => {
+  const row = axisIndex('row', 7)
+  const one = (b: string, ...at: ReadonlyArray<Index>) => ({ buffer: b, at })
+  return kernel(
+    within(
+      [loopFrom('row', dim(7), whole(0), whole(6), 1, 'block')],
+      [
+        ...[0, 1].map((k) => store('ones', [whole(k)], { kind: 'number', value: 1 })),
+        {
+          kind: 'call',
+          intrinsic: 'mma',
+          places: [one('ones', whole(0)), one('x', row, whole(0)), one('acc', whole(0))],
+          ints: [8, 1, 8, 2, 1, 8, 8, 0].map((n) => whole(n)),
+        },
+        ...within([loopOver('n', 8, 'loop')], [store('y', [row, axisIndex('n', 8)], read('acc', axisIndex('n', 8)))]),
+      ],
+    ),
+    [dim(7), dim(8)],
+    [buffer('ones', [dim(2)], 'scratch'), buffer('acc', [dim(8)], 'scratch')],
   )
 }
 
@@ -214,6 +240,8 @@ export const illegal: Readonly<Record<string, Kernel>> = {
     outputs: [buffer('y', [T, D]), buffer('z', [T])],
   },
   'packed by several blocks that each write some columns': packed(2),
+  'an intrinsic that does not say what it reads': multiplied(),
+  'packed with a row that the next block writes': packed(1, 2),
   'a warp too many that reads the last row': warps(5),
   'what one thread reads another writes': exchanged(),
   'an address that was read': {
