@@ -21,73 +21,10 @@ import {
   type Dim,
   type DimLike,
 } from '../../dsl/dim.ts'
-import { showExpr, type Atom, type Expr, type Index, type Term } from './kernel.ts'
-
-const ZERO = dim(0)
-const ONE = dim(1)
+import type { Atom, Expr, Index, Term } from './kernel.ts'
+import { ONE, ZERO, fromAtom, fromTerms, keyOfAtom, mergeTerms } from './terms.ts'
 
 // --------------------------------------------------------------------------------- constructors
-
-const keys = new WeakMap<Atom, string>()
-
-const keyOfAtom = (a: Atom): string => {
-  if (a.kind === 'axis') return a.name
-  const known = keys.get(a)
-  if (known !== undefined) return known
-  const made = ((): string => {
-    switch (a.kind) {
-      case 'div':
-        return `(${a.of.key} div ${a.by.key})`
-      case 'mod':
-        return `(${a.of.key} mod ${a.by.key})`
-      case 'min':
-        return `min(${a.of.map((i) => i.key).join(', ')})`
-      case 'clamp':
-        return `clamp(${a.of.key}, ${a.low.key}, ${a.high.key})`
-      case 'data':
-        return `int(${showExpr(a.of)})`
-      default:
-        return a satisfies never
-    }
-  })()
-  keys.set(a, made)
-  return made
-}
-
-const keyOfFactor = (d: Dim): string => (d.terms.length > 1 ? `(${d.key})` : d.key)
-
-const showTerm = ({ factor, atom }: Term): string =>
-  factor.key === '1' ? keyOfAtom(atom) : `${keyOfFactor(factor)}*${keyOfAtom(atom)}`
-
-/** `terms`: in order of their atoms' keys, each atom once, no factor 0 */
-export const fromTerms = (offset: Dim, terms: ReadonlyArray<Term>): Index => {
-  let key = ''
-  for (const t of terms) key += key === '' ? showTerm(t) : `+${showTerm(t)}`
-  return { offset, terms, key: key === '' ? offset.key : offset.key === '0' ? key : `${key}+${offset.key}` }
-}
-
-/** Two sums of terms as one. */
-const mergeTerms = (a: ReadonlyArray<Term>, b: ReadonlyArray<Term>): ReadonlyArray<Term> => {
-  if (a.length === 0) return b
-  if (b.length === 0) return a
-  const out: Term[] = []
-  let [i, j] = [0, 0]
-  while (i < a.length && j < b.length) {
-    const [s, t] = [a[i]!, b[j]!]
-    const [k, l] = [keyOfAtom(s.atom), keyOfAtom(t.atom)]
-    if (k === l) {
-      const factor = addDim(s.factor, t.factor)
-      if (factor.key !== '0') out.push({ factor, atom: t.atom })
-    } else out.push(k < l ? s : t)
-    if (k <= l) i += 1
-    if (l <= k) j += 1
-  }
-  while (i < a.length) out.push(a[i++]!)
-  while (j < b.length) out.push(b[j++]!)
-  return out
-}
-
-const fromAtom = (atom: Atom): Index => fromTerms(ZERO, [{ factor: ONE, atom }])
 
 export const whole = (n: DimLike): Index => fromTerms(dim(n), [])
 /** The variable of a loop or of an `index` statement; 0 where there is only that. */
@@ -206,8 +143,30 @@ export const rangeOf = (i: Index): Range => {
   return { low: low[0], high: high[0] }
 }
 
+const NONE: ReadonlySet<string> = new Set()
+
+/** Both bounds where all of it are numbers, as most indices are; undefined: `boundsOf` knows. */
+const numbersOf = ({ offset, terms }: Index): readonly [number, number] | undefined => {
+  if (offset.number === undefined) return undefined
+  let low = offset.number
+  let high = low
+  for (const { factor, atom } of terms) {
+    const most = atom.kind === 'axis' ? atom.size.number : atom.kind === 'mod' ? atom.by.number : undefined
+    if (factor.number === undefined || most === undefined) return undefined
+    const far = factor.number * (most - 1)
+    if (factor.number >= 0) high += far
+    else low += far
+  }
+  return [low, high]
+}
+const numberIn = (d: DimLike): number | undefined =>
+  typeof d === 'number' ? d : typeof d === 'string' ? undefined : d.number
+
 /** Certainly low <= i. */
-export const isAtLeast = (i: Index, low: DimLike, also: ReadonlySet<string> = new Set()): boolean => {
+export const isAtLeast = (i: Index, low: DimLike, also: ReadonlySet<string> = NONE): boolean => {
+  const least = numberIn(low)
+  const known = least === undefined ? undefined : numbersOf(i)
+  if (known !== undefined) return known[0] >= least!
   const bounds = boundsOf(i).low
   if (bounds.length === 0) return false
   const positive = bounds.every((b) => literal(b) !== undefined) ? also : new Set([...positiveIn(i), ...also])
@@ -215,7 +174,10 @@ export const isAtLeast = (i: Index, low: DimLike, also: ReadonlySet<string> = ne
 }
 
 /** Certainly i <= high. */
-export const isAtMost = (i: Index, high: DimLike, also: ReadonlySet<string> = new Set()): boolean => {
+export const isAtMost = (i: Index, high: DimLike, also: ReadonlySet<string> = NONE): boolean => {
+  const most = numberIn(high)
+  const known = most === undefined ? undefined : numbersOf(i)
+  if (known !== undefined) return known[1] <= most!
   const bounds = boundsOf(i).high
   if (bounds.length === 0) return false
   const isNumber = literal(dim(high)) !== undefined && bounds.every((b) => literal(b) !== undefined)
@@ -294,16 +256,25 @@ const quotient = (f: Dim, n: Dim, wholes: ReadonlyArray<Dim>): Dim | undefined =
 const isWhole = (q: Dim, wholes: ReadonlyArray<Dim>): boolean =>
   isPolynomial(q) || wholes.some((w, i) => !isPolynomial(w) && isWhole(divDim(q, w), wholes.toSpliced(i, 1)))
 
-const axisSizes = (i: Index): ReadonlyArray<Dim> =>
-  i.terms.flatMap(({ atom }) => (atom.kind === 'axis' && literal(atom.size) === undefined ? [atom.size] : []))
+const axisSizes = (i: Index): ReadonlyArray<Dim> => {
+  const sizes: Dim[] = []
+  for (const { atom } of i.terms) if (atom.kind === 'axis' && atom.size.number === undefined) sizes.push(atom.size)
+  return sizes
+}
 
 /** i = n q + r with as much in q as divides evenly */
 const splitBy = (i: Index, n: Dim): readonly [Index, Index] => {
-  const wholes = literal(n) === undefined ? [n, ...axisSizes(i)] : axisSizes(i)
+  const by = n.number
+  const wholes = by === undefined ? [n, ...axisSizes(i)] : axisSizes(i)
   const even: Term[] = []
   const odd: Term[] = []
   for (const t of i.terms) {
-    const q = quotient(t.factor, n, wholes)
+    const q =
+      by !== undefined && t.factor.number !== undefined
+        ? t.factor.number % by === 0
+          ? dim(t.factor.number / by)
+          : undefined
+        : quotient(t.factor, n, wholes)
     if (q === undefined) odd.push(t)
     else even.push({ factor: q, atom: t.atom })
   }

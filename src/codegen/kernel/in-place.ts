@@ -22,7 +22,7 @@
  */
 import { dim, isNonNegative, literal, productDim, type Dim } from '../../dsl/dim.ts'
 import { accessesOf, type Access, type Around } from './accesses.ts'
-import { addIndex, divIndex, fromTerms, isAtLeast, modIndex, scaleIndex, subIndex, whole } from './affine.ts'
+import { addIndex, divIndex, isAtLeast, modIndex, scaleIndex, subIndex, whole } from './affine.ts'
 import {
   bodyOf,
   indicesOfAtom,
@@ -33,6 +33,7 @@ import {
   type Stmt,
   type Term,
 } from './kernel.ts'
+import { fromTerms } from './terms.ts'
 
 // ---------------------------------------------------------------------------------------- model
 

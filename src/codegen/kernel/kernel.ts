@@ -161,10 +161,19 @@ export const partsOf = (e: Expr): ReadonlyArray<Expr> => {
 
 /** Indices inside an atom. */
 export const indicesOfAtom = (a: Atom): ReadonlyArray<Index> =>
-  a.kind === 'axis' || a.kind === 'data' ? [] : a.kind === 'min' ? a.of : [a.of]
+  a.kind === 'axis' || a.kind === 'data' ? NO_INDICES : a.kind === 'min' ? a.of : [a.of]
+const NO_INDICES: ReadonlyArray<Index> = []
 
-export const partsOfIndex = (i: Index): ReadonlyArray<Expr> =>
-  i.terms.flatMap(({ atom }) => (atom.kind === 'data' ? [atom.of] : indicesOfAtom(atom).flatMap(partsOfIndex)))
+export const partsOfIndex = (i: Index): ReadonlyArray<Expr> => {
+  let found: ReadonlyArray<Expr> = NO_PARTS
+  for (const { atom } of i.terms)
+    if (atom.kind === 'data') found = [...found, atom.of]
+    else for (const j of indicesOfAtom(atom)) found = together(found, partsOfIndex(j))
+  return found
+}
+const NO_PARTS: ReadonlyArray<Expr> = []
+const together = (a: ReadonlyArray<Expr>, b: ReadonlyArray<Expr>): ReadonlyArray<Expr> =>
+  a.length === 0 ? b : b.length === 0 ? a : [...a, ...b]
 
 /** Indices that stand directly in an expression. */
 export const indicesOf = (e: Expr): ReadonlyArray<Index> =>
