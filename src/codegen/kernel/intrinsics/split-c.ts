@@ -9,8 +9,9 @@
  * roundings of what h h' sums to, while what the five others sum to is 2^-7 of that. Each later step rounds six times.
  * So with n steps, S = sum |x y|:
  *
- *     |result - sum x y| <= (ceil(min(32, K) / 2) + 2.5 + 6 (n - 1)) u S <= gamma_K S      from K = 8 on
+ *     |result - sum x y| <= (ceil(min(32, K) / 2) + 3.5 + 6 (n - 1)) u S <= gamma_K S      from K = 8 on
  *
+ * where one of the roundings is that of adding two sets of accumulators, which only tiles of 32 x 16 and 16 x 32 have.
  * In a sum of dots the longest comes first, and the steps of those behind it count as later ones.
  *
  * The tiles take numbers below 2^-126 for 0, which may lose 7 K 2^-126: nothing, where a result is at least 2^-90, and a
