@@ -24,7 +24,11 @@ const missing: ReadonlyArray<readonly [string, string]> = [
   ],
   [
     'rows of more than 65,536 numbers in one kernel',
-    'two: statistics, then results; a softmax reads such a row from memory three times',
+    'softmax, log-sum-exp and cross-entropy are; what waits within a row (x / sum x^2) is two kernels: statistics, then results',
+  ],
+  [
+    'a long softmax read once for its statistics',
+    'on c; on CUDA a block goes along the row three times, and a row has one block (or thread) even where there are few rows',
   ],
   [
     'queries, keys and values in one kernel',

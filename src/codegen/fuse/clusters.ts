@@ -4,6 +4,7 @@
  */
 import type { Axis, Node, NodeOf } from '../../dsl/node.ts'
 import { isAnchor, namesOf, nominal, sameAxes, termsOf, volume } from './costs.ts'
+import { hasOnline } from './online.ts'
 import type { Reads } from './reads.ts'
 import type { Root } from './roots.ts'
 
@@ -180,15 +181,20 @@ export const clustersOf = (roots: ReadonlyMap<Node, Root>, reads: ReadonlyMap<No
     if (ephemeral.size === 0 && dots.length > 0 && !dots.every(isSpread) && !hasSolve(a) && !hasSolve(b)) return false
     const rows = outerSize(outer)
     const plain = !hasAnchors(a) && !hasAnchors(b)
+    // a row of any length goes by once for its statistics and once for what is made of them: none of it waits close by
+    const goesBy =
+      ephemeral.size === 0 &&
+      hasOnline(all.flatMap((r) => r.anchors)) &&
+      all.every((r) => all.every((t) => volume(t.node) / rows <= LARGEST_ROW || !reads.get(r.node)!.intact.has(t.node)))
     for (const { node } of all) {
       const inner = node.type.dims.filter((d) => !outer.some((o) => o.name === d.name))
-      if (volume(node) / rows > LARGEST_ROW) return false
+      if (!goesBy && volume(node) / rows > LARGEST_ROW) return false
       if (inner.length > 0 && plain) return false
       const last = node.type.dims.filter((d) => nominal(d.size) > 1).at(-1)
       if (inner.length > 0 && !sharesEphemeral && last !== undefined && !inner.includes(last)) return false
     }
     // joining must not take the parallel axes of a large reduction away
-    return Math.max(outerSize(a.outer), outerSize(b.outer)) / rows <= LARGEST_ROW
+    return goesBy || Math.max(outerSize(a.outer), outerSize(b.outer)) / rows <= LARGEST_ROW
   }
 
   let all = new Set<Cluster>()

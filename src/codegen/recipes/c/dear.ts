@@ -10,8 +10,8 @@ import { innerOf } from './scene.ts'
 
 /** scalar work that costs more than a store and a load */
 const DEAR = 8
-/** floats of a row that stays in the second-level cache */
-const LONGEST_ROW = 2 ** 17
+/** Floats of a row that stays in the second-level cache. */
+export const LONGEST_ROW = 2 ** 17
 
 /** what a stage evaluates */
 const rootsOf = (s: Stage): ReadonlyArray<Node> => [

@@ -252,8 +252,8 @@ export const spaceOf = (
 
 const isCertainlyPositive = (d: Dim): boolean => d.terms.length > 0 && d.terms.every((t) => t.coef > 0)
 
-/** where guards cut the axis, in order, ends included; only where the order is certain */
-const cutsOf = (side: Side, stmts: ReadonlyArray<Stmt>): ReadonlyArray<Dim> => {
+/** Where guards cut the axis, in order, ends included; only where the order is certain */
+export const cutsOf = (side: Side, stmts: ReadonlyArray<Stmt>): ReadonlyArray<Dim> => {
   const found = new Map<string, Dim>()
   const seen = new Set<Expr>()
   const visit = (e: Expr): void => {

@@ -8,9 +8,11 @@ import type { Axis, Node, NodeOf, ReduceFn } from '../../../dsl/node.ts'
 import { shiftIndex, whole } from '../../kernel/affine.ts'
 import { apply, number, type At, type Position } from '../../kernel/expression.ts'
 import type { Accumulator, Stage } from '../../fuse/group.ts'
+import { onlineIn } from '../../fuse/online.ts'
 import type { Expr, Stmt } from '../../kernel/kernel.ts'
 import { dimAlong } from '../../sizes.ts'
 import { dearIn } from './dear.ts'
+import { foldOnline } from './online.ts'
 import { expressionsIn, innerOf, onlyOwn, sinkOf, type Home, type Scene, type Sink } from './scene.ts'
 import { systemOf } from './solve.ts'
 import { contiguity, loopsOf, plainLoops, spaceOf, usesOf, type Make } from './space.ts'
@@ -323,10 +325,32 @@ const isOnePass = (scene: Scene, map: Stage, reduce: Stage | undefined): reduce 
   )
 }
 
+/** the first stage, a maximum, and the sums that are kept up with it; what is left of the stages */
+const onlineAt = (scene: Scene, stages: ReadonlyArray<Stage>, at: Position) => {
+  const found = onlineIn(stages)
+  const folded = found === undefined ? undefined : foldOnline(scene, found.max, found.sums.reduces, at)
+  if (found === undefined || folded === undefined) return undefined
+  const writeAll = (results: ReadonlyArray<Node>, values: ReadonlyMap<Node, Home>): ReadonlyArray<Stmt> => {
+    const sinks = results.map((n) => sinkOf(scene, n))
+    const stmts = write(results, sinks, expressionsIn(scene, values), at)
+    sinks.forEach((s) => s.settle())
+    return stmts
+  }
+  const { max, sums } = found
+  const stmts = [
+    ...folded.stmts,
+    ...writeAll([max], new Map([[max, () => folded.max]])),
+    ...writeAll(sums.results, valuesOf(scene, sums.reduces, folded.sums, at)),
+  ]
+  return { stmts, rest: stages.slice(1).filter((s) => s !== sums) }
+}
+
 /** The statements of several stages at a point, in order. */
 export const stagesAt = (scene: Scene, stages: ReadonlyArray<Stage>, at: Position): ReadonlyArray<Stmt> => {
   const [first, second, ...rest] = stages
   if (first === undefined) return []
+  const online = onlineAt(scene, stages, at)
+  if (online !== undefined) return [...online.stmts, ...stagesAt(scene, online.rest, at)]
   if (first.kind === 'map' && isOnePass(scene, first, second)) {
     const both = mapAndReduce(scene, first, second, at)
     return [...both, ...stagesAt(scene, rest, at)]
