@@ -88,12 +88,15 @@ export const scratchOf = (k: Kernel, sizes: Sizes): number =>
 
 const textOf = (e: unknown): string => (e instanceof Error ? e.message : String(e))
 
+/** koffi unloads what a worker loaded when the worker ends, but the pool's threads still wait in there */
+const staysLoaded = process.platform === 'linux' ? ['-Wl,-z,nodelete'] : []
+
 /** Prints, compiles (or finds in the cache) and loads kernels that differ in more than their names. */
 export const loadKernels = (kernels: ReadonlyArray<Kernel>, options: KernelOptions = {}): Checked<KernelsC> =>
   E.flatMap(findCompiler(), (compiler) => {
     const width = options.width ?? compiler.widest
     const source = printSourceC(kernels, width)
-    const flags = options.threads === true ? ['-DTHREADS', '-pthread'] : []
+    const flags = options.threads === true ? ['-DTHREADS', '-pthread', ...staysLoaded] : []
     return E.flatMap(build(compiler, source.source, flags), (object) =>
       E.tryCatch(
         (): KernelsC => {
